@@ -1,0 +1,1 @@
+"""From the owners' folders to mixed batches."""

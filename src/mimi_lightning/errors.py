@@ -1,0 +1,17 @@
+"""Errors that a user can mend: one message that says what is wrong, where, and what to do."""
+
+
+class MimiError(Exception):
+    """A user's mistake or a fault of the user's files; printed without a traceback."""
+
+
+class ConfigError(MimiError):
+    """The configuration asks for something that does not exist or makes no sense."""
+
+
+class DatasetError(MimiError):
+    """A dataset folder, label file or image is missing, broken or inconsistent."""
+
+
+class ScoreError(MimiError):
+    """Scores from which a figure cannot be computed: not finite, constant or too few."""

@@ -1,0 +1,1 @@
+"""Quality regressors and score mappers."""
