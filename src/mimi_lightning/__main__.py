@@ -1,0 +1,57 @@
+"""`python -m mimi_lightning [overrides]` trains and tests; with a verb first it is the toolbox."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from mimi_lightning import cli, config
+from mimi_lightning.errors import MimiError
+
+
+def main() -> int:
+    """Run the command line; a user's mistake ends in one message and exit code 1."""
+    words = sys.argv[1:]
+    with _one_message(words):
+        if words and words[0] in cli.VERBS:
+            return cli.main(words)
+        os.environ["HYDRA_FULL_ERROR"] = "1"  # hand errors over instead of printing them
+        config.register_resolvers()
+        hydra.main(version_base="1.3", config_path=str(config.conf_dir()), config_name="config")(_run)()
+    return 0
+
+
+def _run(cfg: DictConfig) -> None:
+    with _one_message():
+        config.check(cfg, HydraConfig.get().runtime.choices)
+        from mimi_lightning.train import train  # only now: importing torch takes seconds
+
+        train(cfg)
+
+
+@contextmanager
+def _one_message(words: Sequence[str] = ()) -> Iterator[None]:
+    """Turn a user's mistake into a message and an exit code; MIMI_DEBUG=1 shows the traceback."""
+    try:
+        yield
+    except (MimiError, HydraException, OmegaConfBaseException, KeyboardInterrupt) as error:
+        if os.environ.get("MIMI_DEBUG") == "1":
+            raise
+        if isinstance(error, KeyboardInterrupt):
+            print("\nInterrupted. The same command goes on from where it was.", file=sys.stderr)
+            sys.exit(130)
+        message = str(error) if isinstance(error, MimiError) else config.explain(error, words)
+        print(f"Error: {message}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
