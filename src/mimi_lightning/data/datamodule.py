@@ -1,0 +1,213 @@
+"""The LightningDataModule: one loader over the concatenation of all datasets, mixed batches by quota."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+
+from mimi_lightning.data.annotations import read_annotations
+from mimi_lightning.data.images import TestView, TrainView, resized_size
+from mimi_lightning.data.sampling import Draw, MixedBatchSampler, SizeBatchSampler
+from mimi_lightning.data.splits import COLUMNS, fingerprint, partition
+from mimi_lightning.errors import DatasetError
+
+Batch = dict[str, Any]
+
+
+@dataclass
+class Broken:
+    """Stands for an image that could not be read; travels out of a worker like a sample."""
+
+    reason: str
+
+
+class ImageRows(Dataset):
+    """The images of an annotations table, by row.
+
+    Args:
+        paths: file of each row.
+        mos: MOS of each row, native scale.
+        dataset: number of each row's dataset, in alphabetical order of their names.
+        view: makes the tensor from a path and a seed.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        mos: np.ndarray,
+        dataset: np.ndarray,
+        view: Callable[[Path, int], torch.Tensor],
+    ) -> None:
+        self.paths, self.mos, self.dataset, self.view = paths, mos, dataset, view
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, draw: Draw) -> dict[str, Any] | Broken:
+        row, seed = draw
+        try:
+            image = self.view(self.paths[row], seed)
+        except DatasetError as error:
+            return Broken(str(error))
+        return {"image": image, "mos": self.mos[row], "dataset": self.dataset[row], "row": row}
+
+
+def collate(samples: Sequence[dict[str, Any] | Broken]) -> Batch:
+    """Stack samples; the reasons of broken ones come along under `broken`.
+
+    Returns:
+        image uint8 [B, 3, H, W], mos float32 [B] (native scale), dataset int64 [B], row int64 [B], broken [str].
+    """
+    whole = [sample for sample in samples if not isinstance(sample, Broken)]
+    broken = [sample.reason for sample in samples if isinstance(sample, Broken)]
+    if not whole:
+        return {"broken": broken}
+    return {
+        "image": torch.stack([sample["image"] for sample in whole]),
+        "mos": torch.tensor([sample["mos"] for sample in whole], dtype=torch.float32),
+        "dataset": torch.tensor([sample["dataset"] for sample in whole]),
+        "row": torch.tensor([sample["row"] for sample in whole]),
+        "broken": broken,
+    }
+
+
+class MixedDataModule(lightning.LightningDataModule):
+    """Six (or any) IQA datasets as one stream of mixed batches.
+
+    Args:
+        datasets: of each dataset its reader, folder, url and quota (conf/dataset).
+        split: 1..10.
+        seed: of the order of images and of their random views.
+        root: folder that holds the datasets' folders.
+        splits: folder of the stored partitions.
+        split_seed: of the generated partitions.
+        epoch: `longest` for one pass over the dataset that needs most batches, or a number of batches.
+        resize: short side of training pictures in pixels, at most.
+        crop: side of the training crop in pixels.
+        test_resize: short side of validation and test pictures in pixels, at most.
+        test_batch: images of one size tested together, at most.
+        workers: processes that read images.
+        on_error: `raise` stops at an image that cannot be read; `skip` leaves it out and counts it.
+    """
+
+    def __init__(
+        self,
+        datasets: Mapping[str, Mapping[str, Any]],
+        split: int,
+        seed: int,
+        *,
+        root: Path | str,
+        splits: Path | str,
+        split_seed: int,
+        epoch: int | str = "longest",
+        resize: int = 512,
+        crop: int = 384,
+        test_resize: int = 768,
+        test_batch: int = 16,
+        workers: int = 4,
+        on_error: str = "raise",
+    ) -> None:
+        super().__init__()
+        self.datasets = {name: dict(datasets[name]) for name in sorted(datasets)}
+        self.split, self.seed = split, seed
+        self.root, self.store, self.split_seed = Path(root), Path(splits), split_seed
+        self.steps = None if epoch == "longest" else int(epoch)
+        self.train_view, self.test_view = TrainView(resize, crop), TestView(test_resize)
+        self.test_batch, self.workers, self.on_error = test_batch, workers, on_error
+        self.skipped: set[str] = set()
+        self.table: pd.DataFrame | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the datasets; a batch's `dataset` counts along this list."""
+        return list(self.datasets)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read all annotations and this split's parts; does nothing the second time."""
+        if self.table is not None:
+            return
+        tables = [
+            read_annotations(name, d["reader"], self.root / d["folder"], d["url"]) for name, d in self.datasets.items()
+        ]
+        table = pd.concat(tables, ignore_index=True)
+        folders = {name: d["folder"] for name, d in self.datasets.items()}
+        partitions = partition(table, self.root, folders, self.store, self.split_seed)
+        self.fingerprint = fingerprint(partitions, self.split)
+        self.paths = [self.root / folders[d] / i for d, i in zip(table["dataset"], table["image"], strict=True)]
+        self.table = table.assign(part=partitions[COLUMNS[self.split - 1]].to_numpy())
+
+    def label_ranges(self) -> dict[str, tuple[float, float]]:
+        """Lowest and highest MOS of each dataset's training part; they normalise the targets."""
+        train = self.table[self.table["part"] == "train"]
+        mos = train.groupby("dataset")["mos"]
+        return {
+            name: (float(low), float(high)) for name, low, high in zip(mos.groups, mos.min(), mos.max(), strict=True)
+        }
+
+    def sizes(self) -> dict[str, int]:
+        """Number of images of each dataset, all parts together."""
+        return {name: int(n) for name, n in self.table["dataset"].value_counts().sort_index().items()}
+
+    def train_dataloader(self) -> DataLoader:
+        """Mixed batches by quota."""
+        train = self.table[self.table["part"] == "train"]
+        sampler = MixedBatchSampler(
+            rows={name: rows.index for name, rows in train.groupby("dataset")},
+            quota={name: d["quota"] for name, d in self.datasets.items()},
+            seed=self.seed,
+            steps=self.steps,
+            rank=self.trainer.global_rank if self.trainer else 0,
+            world=self.trainer.world_size if self.trainer else 1,
+        )
+        return self._loader(self.train_view, sampler)
+
+    def val_dataloader(self) -> DataLoader:
+        """Whole images of the val part, each once."""
+        return self._eval_loader("val")
+
+    def test_dataloader(self) -> DataLoader:
+        """Whole images of the test part, each once."""
+        return self._eval_loader("test")
+
+    def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Stop at a broken image, or count it when `on_error` is `skip`."""
+        broken = batch.pop("broken", [])
+        if broken and self.on_error == "raise":
+            raise DatasetError(f"{broken[0]}\ndata.on_error=skip leaves such images out and counts them.")
+        self.skipped.update(broken)
+        return batch
+
+    def _eval_loader(self, part: str) -> DataLoader:
+        rows = self.table.index[self.table["part"] == part]
+        with ThreadPoolExecutor(max_workers=8) as pool:  # headers only, but a network disk answers slowly
+            sizes = list(pool.map(self._test_size, rows))
+        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        return self._loader(self.test_view, SizeBatchSampler(rows, sizes, self.test_batch, rank, world))
+
+    def _test_size(self, row: int) -> tuple[int, int] | None:
+        try:
+            with Image.open(self.paths[row]) as image:
+                return resized_size(image.size, self.test_view.resize)
+        except OSError:
+            return None  # reading it says what is wrong
+
+    def _loader(self, view: Callable[[Path, int], torch.Tensor], sampler: Any) -> DataLoader:
+        number = self.table["dataset"].map(self.names.index).to_numpy()
+        return DataLoader(
+            ImageRows(self.paths, self.table["mos"].to_numpy(), number, view),
+            batch_sampler=sampler,
+            collate_fn=collate,
+            num_workers=self.workers,
+            pin_memory=torch.cuda.is_available(),
+            persistent_workers=self.workers > 0,
+        )

@@ -1,0 +1,182 @@
+"""Ten stored 7:1:2 partitions of every dataset, in which no content stands in two parts.
+
+A *content* is what must not be separated: all images made from one reference picture, in whichever dataset they
+lie. Reference pictures are compared by their pixels; photographs known to show the same scene can be named in
+`contents.csv` at the root of the datasets (columns dataset, reference, content).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import tempfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from mimi_lightning.config import SPLITS
+from mimi_lightning.data.images import read_image
+from mimi_lightning.errors import DatasetError
+
+SHARES = {"train": 0.7, "val": 0.1, "test": 0.2}
+COLUMNS = [f"split{split:02d}" for split in SPLITS]
+HASH_LINE = "# sha256 "
+
+
+def assign_contents(annotations: pd.DataFrame, root: Path, folders: Mapping[str, str]) -> pd.Series:
+    """Name the content of every image.
+
+    Args:
+        annotations: annotations table of any number of datasets.
+        root: folder of all datasets; may hold a `contents.csv`.
+        folders: folder of each dataset below the root.
+
+    Returns:
+        Content names, aligned with the table. Equal names mean equal content, across datasets as well.
+    """
+    known = _read_contents(root / "contents.csv")
+
+    def name(dataset: str, reference: str, own: bool) -> str:
+        if (dataset, reference) in known:
+            return known[dataset, reference]
+        path = root / folders[dataset] / reference
+        if own or not path.is_file():
+            return f"{dataset}:{reference}"
+        pixels = read_image(path)
+        return hashlib.sha256(repr(pixels.size).encode() + pixels.tobytes()).hexdigest()[:16]
+
+    own = annotations["reference"] == annotations["image"]
+    rows = list(zip(annotations["dataset"], annotations["reference"], own, strict=True))
+    names = {row: name(*row) for row in dict.fromkeys(rows)}
+    return pd.Series([names[row] for row in rows], index=annotations.index, name="content", dtype=object)
+
+
+def partition(
+    annotations: pd.DataFrame, root: Path, folders: Mapping[str, str], store: Path, seed: int
+) -> pd.DataFrame:
+    """Read the stored partitions of the datasets, making those that are not there yet.
+
+    A dataset's partition is drawn from (seed, split, dataset name); contents that it shares with the datasets
+    before it, in alphabetical order, or with a stored one, follow them.
+
+    Args:
+        annotations: annotations table of the mix.
+        root: folder of all datasets.
+        folders: folder of each dataset below the root.
+        store: folder of the stored partitions, one CSV a dataset.
+        seed: of the shuffles.
+
+    Returns:
+        The annotations' rows with the columns dataset, image, content and split01..split10 (train, val or test).
+
+    Raises:
+        DatasetError: too few contents, a stored partition that was edited or belongs to other images, a leak.
+    """
+    tables: dict[str, pd.DataFrame] = {}
+    for dataset, rows in annotations.groupby("dataset", sort=True):
+        path = store / f"generated-{seed}" / f"{dataset}.csv"
+        if path.is_file():
+            tables[dataset] = _read(path, rows)
+    for dataset, rows in annotations.groupby("dataset", sort=True):
+        if dataset not in tables:
+            contents = assign_contents(rows, root, folders)
+            drawn = pd.concat([t.drop(columns="image") for t in tables.values()]) if tables else pd.DataFrame()
+            tables[dataset] = _draw(rows, contents, drawn, seed)
+            _write(tables[dataset], store / f"generated-{seed}" / f"{dataset}.csv")
+    table = pd.concat([tables[name].assign(dataset=name) for name in sorted(tables)])
+    check_leaks(table)
+    order = pd.MultiIndex.from_frame(annotations[["dataset", "image"]])
+    return table.set_index(["dataset", "image"]).loc[order].reset_index()
+
+
+def check_leaks(table: pd.DataFrame) -> None:
+    """Refuse a partition in which one content stands in two parts.
+
+    Args:
+        table: columns dataset, content and split01..split10.
+
+    Raises:
+        DatasetError: names the split, the content, its datasets and parts.
+    """
+    for column in COLUMNS:
+        parts = table.groupby("content")[column].nunique()
+        for content in parts.index[parts > 1]:
+            rows = table[table["content"] == content]
+            places = " and ".join(sorted({f"{d} {p}" for d, p in zip(rows["dataset"], rows[column], strict=True)}))
+            raise DatasetError(
+                f"{column} leaks: the content {content} stands in {places}.\n"
+                "Delete the stored partitions of these datasets to draw them anew, side by side."
+            )
+
+
+def fingerprint(table: pd.DataFrame, split: int) -> str:
+    """SHA-256 of who is where in one split: equal exactly when two runs used the same partition."""
+    rows = sorted(zip(table["dataset"], table["image"], table[COLUMNS[split - 1]], strict=True))
+    return hashlib.sha256("\n".join("\t".join(row) for row in rows).encode()).hexdigest()
+
+
+def _draw(rows: pd.DataFrame, contents: pd.Series, drawn: pd.DataFrame, seed: int) -> pd.DataFrame:
+    dataset = rows["dataset"].iloc[0]
+    names = sorted(contents.unique())
+    if len(names) < 3:
+        raise DatasetError(
+            f"{dataset} has {len(names)} different contents; three are needed, one each for train, val and test."
+        )
+    table = pd.DataFrame({"image": rows["image"], "content": contents})
+    for split, column in zip(SPLITS, COLUMNS, strict=True):
+        fixed = dict(zip(drawn["content"], drawn[column], strict=True)) if len(drawn) else {}
+        order = np.random.default_rng([seed, split, zlib.crc32(dataset.encode())]).permutation(names)
+        table[column] = contents.map(_deal(order, {name: fixed[name] for name in names if name in fixed}))
+    return table
+
+
+def _deal(names: np.ndarray, fixed: Mapping[str, str]) -> dict[str, str]:
+    """Give each content to the part that lacks most of its share, the fixed ones first."""
+    lacking = {part: max(share * len(names), 1.0) for part, share in SHARES.items()}
+    parts = dict(fixed)
+    for part in fixed.values():
+        lacking[part] -= 1
+    for name in names:
+        if name not in parts:
+            parts[name] = max(lacking, key=lacking.__getitem__)
+            lacking[parts[name]] -= 1
+    return parts
+
+
+def _read_contents(path: Path) -> dict[tuple[str, str], str]:
+    if not path.is_file():
+        return {}
+    table = pd.read_csv(path, dtype=str)
+    absent = {"dataset", "reference", "content"} - set(table.columns)
+    if absent:
+        raise DatasetError(f"{path} lacks the column {', '.join(sorted(absent))}.")
+    return {(row.dataset, row.reference): row.content for row in table.itertuples()}
+
+
+def _read(path: Path, rows: pd.DataFrame) -> pd.DataFrame:
+    remedy = f"Delete {path} to draw this partition anew, or set data.split_seed."
+    head, _, body = path.read_text(encoding="utf-8").partition("\n")
+    if head != HASH_LINE + hashlib.sha256(body.encode()).hexdigest():
+        raise DatasetError(f"The stored partition {path} was changed after it was drawn.\n{remedy}")
+    table = pd.read_csv(io.StringIO(body), dtype=str)
+    if set(table["image"]) != set(rows["image"]):
+        raise DatasetError(f"The stored partition {path} is of other images than the folder holds now.\n{remedy}")
+    return table
+
+
+def _write(table: pd.DataFrame, path: Path) -> None:
+    """Write in one step, so that no other process of a sweep reads a half."""
+    body = table.to_csv(index=False, lineterminator="\n")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8", newline="\n") as file:
+            file.write(HASH_LINE + hashlib.sha256(body.encode()).hexdigest() + "\n" + body)
+        os.replace(file.name, path)
+    except OSError as error:
+        raise DatasetError(
+            f"The partition cannot be stored in {path.parent}: {error.strerror}.\nSet data.splits=DIR to a folder of yours."
+        ) from error

@@ -1,0 +1,60 @@
+"""Quality regressors: from a picture to the one proxy score that is comparable across datasets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+import torch
+from torch import nn
+
+from mimi_lightning.models.backbones import make_backbone
+from mimi_lightning.models.pooling import SymmetricBilinearPool
+
+
+class BilinearRegressor(nn.Module):
+    """Backbone, bilinear pooling, fully connected head (MIMI-ResNet and MIMI-VGG).
+
+    Args:
+        name: of the backbone, see `make_backbone`.
+        weights: `imagenet`, a file, or `none`.
+        max_channels: a 1x1 convolution reduces a backbone with more features to this many before pooling.
+        hidden: widths of the head's hidden layers.
+    """
+
+    def __init__(
+        self, name: str, weights: str = "imagenet", max_channels: int = 512, hidden: Sequence[int] = (512, 64)
+    ) -> None:
+        super().__init__()
+        self.backbone = make_backbone(name, weights)
+        channels = min(self.backbone.channels, max_channels)
+        reduces = self.backbone.channels > max_channels
+        self.reduce = nn.Conv2d(self.backbone.channels, channels, 1) if reduces else nn.Identity()
+        self.pool = SymmetricBilinearPool(channels)
+        self.head = _mlp([self.pool.out_features, *hidden, 1])
+        # Kaiming's variance counts the C^2 inputs of the unpacked layer: each packed weight stands for two of them.
+        nn.init.normal_(self.head[0].weight, std=2**0.5 / channels)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Uint8 images [B, 3, H, W] to proxy scores [B] in float32.
+
+        Only backbone and reduction follow autocast: Gram matrices overflow in float16, and scores in half precision
+        collapse to a handful of ranks.
+        """
+        features = self.reduce(self.backbone(image))
+        with torch.autocast(image.device.type, enabled=False):
+            return self.head(self.pool(features.float())).squeeze(-1)
+
+    def backbone_parameters(self) -> Iterator[nn.Parameter]:
+        """Parameters that come pretrained; they learn at a rate of their own."""
+        return self.backbone.parameters()
+
+
+def _mlp(widths: Sequence[int]) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for inputs, outputs in pairwise(widths):
+        linear = nn.Linear(inputs, outputs)
+        nn.init.kaiming_normal_(linear.weight)
+        nn.init.zeros_(linear.bias)
+        layers += [linear, nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
