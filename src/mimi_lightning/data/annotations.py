@@ -1,0 +1,116 @@
+"""The annotations table: one row an image, the same columns for every dataset.
+
+| column | meaning |
+|---|---|
+| dataset | name of the dataset |
+| image | posix path relative to the dataset's folder |
+| mos | mean opinion score, native scale, higher is better |
+| std | standard deviation of the opinions, NaN when unknown |
+| reference | path of the pristine picture; the image's own path for a photograph without one |
+| distortion | fine label of the published vocabulary, "" when unknown |
+| level | strength as the owner numbers it, NaN when unknown |
+| scenes | scene labels joined by ";", "" when unknown |
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from mimi_lightning.errors import DatasetError
+
+COLUMNS = ("dataset", "image", "mos", "std", "reference", "distortion", "level", "scenes")
+NUMBERS = ("mos", "std", "level")
+TEXTS = ("image", "reference", "distortion", "scenes")
+
+
+def read_annotations(name: str, reader: str, folder: Path, url: str) -> pd.DataFrame:
+    """Read a dataset from the folder as its owner distributes it.
+
+    Args:
+        name: name of the dataset, written into the table.
+        reader: dotted path of a function `read(folder) -> DataFrame`, e.g. `mimi_lightning.data.owners.live.read`.
+        folder: the dataset's folder.
+        url: the owner's download page, named in errors.
+
+    Returns:
+        A complete annotations table, ordered by image.
+
+    Raises:
+        DatasetError: the reader, the folder or a label file is missing, or the labels make no sense.
+    """
+    read = _find_reader(reader)
+    folder = Path(folder)
+    remedy = f"The owner offers dataset '{name}' at {url}"
+    if not folder.is_dir():
+        raise DatasetError(f"Dataset '{name}': there is no folder {folder}. {remedy}")
+    try:
+        return complete(read(folder), name, folder)
+    except DatasetError as error:
+        raise DatasetError(f"Dataset '{name}': {error} {remedy}") from error
+
+
+def complete(rows: pd.DataFrame, name: str, source: Path) -> pd.DataFrame:
+    """Make an annotations table of what an owner's reader returns, or refuse it.
+
+    Args:
+        rows: a table with at least `image` and `mos`; what else is absent counts as unknown.
+        name: name of the dataset.
+        source: where the rows come from, named in errors.
+
+    Returns:
+        The table with all `COLUMNS`, ordered by image.
+
+    Raises:
+        DatasetError: no rows, a column absent, an image without a name or listed twice, a score that is not finite.
+    """
+    absent = [column for column in ("image", "mos") if column not in rows]
+    if absent:
+        raise DatasetError(f"{source}: the table has no column '{absent[0]}'; it has {', '.join(map(str, rows))}.")
+    if rows.empty:
+        raise DatasetError(f"{source}: there are no labelled images.")
+    table = rows.reset_index(drop=True).assign(dataset=name)
+    for column in TEXTS:
+        table[column] = _texts(table, column)
+    for column in NUMBERS:
+        table[column] = _numbers(table, column, source)
+    _refuse(table["image"].eq(""), table, source, "an image without a name")
+    _refuse(table["image"].duplicated(), table, source, "an image that is listed twice")
+    _refuse(~np.isfinite(table["mos"]), table, source, "a score that is not a finite number")
+    return table[list(COLUMNS)].sort_values("image", ignore_index=True)
+
+
+def _find_reader(reader: str):
+    module, _, function = reader.rpartition(".")
+    try:
+        return getattr(import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise DatasetError(
+            f"There is no reader '{reader}' ({error}); give the dotted path of a function, "
+            "e.g. mimi_lightning.data.owners.live.read"
+        ) from error
+
+
+def _texts(table: pd.DataFrame, column: str) -> pd.Series:
+    if column not in table:
+        return table["image"] if column == "reference" else pd.Series("", index=table.index, dtype=object)
+    texts = table[column].astype(object)
+    return texts.where(texts.notna(), "").astype(str)
+
+
+def _numbers(table: pd.DataFrame, column: str, source: Path) -> pd.Series:
+    if column not in table:
+        return pd.Series(np.nan, index=table.index, dtype="float64")
+    numbers = pd.to_numeric(table[column], errors="coerce").astype("float64")
+    _refuse(numbers.isna() & table[column].notna(), table, source, f"a {column} that is not a number")
+    return numbers
+
+
+def _refuse(bad: pd.Series, table: pd.DataFrame, source: Path, fault: str) -> None:
+    if bad.any():
+        row = int(bad.to_numpy().argmax())
+        image, mos = table.loc[row, "image"], table.loc[row, "mos"]
+        raise DatasetError(f"{source}: row {row + 1} has {fault} (image '{image}', mos {mos}).")

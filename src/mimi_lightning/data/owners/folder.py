@@ -1,0 +1,53 @@
+"""What all owners' folders have in common: label files, directories of pictures, and their agreement."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from pathlib import Path
+
+from mimi_lightning.errors import DatasetError
+
+PICTURES = (".bmp", ".png", ".jpg", ".jpeg")
+
+
+def label_file(folder: Path, *names: str) -> Path:
+    """Find the first of several label files, or raise a DatasetError that names them all."""
+    for name in names:
+        if (folder / name).is_file():
+            return folder / name
+    raise DatasetError(f"There is no label file {' or '.join(str(folder / name) for name in names)}.")
+
+
+def list_pictures(folder: Path) -> list[str]:
+    """List the names of the pictures in a directory in natural order (img2 before img10)."""
+    if not folder.is_dir():
+        raise DatasetError(f"There is no folder of pictures {folder}.")
+    names = [path.name for path in folder.iterdir() if path.suffix.lower() in PICTURES]
+    return sorted(names, key=_natural)
+
+
+def match_pictures(labels: Path, folder: Path, labelled: Collection[str], found: Collection[str]) -> None:
+    """Refuse labels and pictures that do not belong together.
+
+    Args:
+        labels: the label file, named in the error.
+        folder: where the pictures lie, named in the error.
+        labelled: names of the pictures with a label.
+        found: names of the pictures on disk.
+
+    Raises:
+        DatasetError: a label without a picture or a picture without a label; gives both counts and an example.
+    """
+    missing, unlabelled = set(labelled) - set(found), set(found) - set(labelled)
+    if not missing and not unlabelled:
+        return
+    fault = f"no picture {min(missing)}" if missing else f"no label for {min(unlabelled)}"
+    raise DatasetError(
+        f"{labels} labels {len(set(labelled))} pictures, but {folder} holds {len(set(found))}: there is {fault}. "
+        "Unpack the dataset again."
+    )
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
