@@ -1,0 +1,39 @@
+# `make` lists the targets. CI and the README run these very commands.
+PYTHON ?= python3
+BIN := .venv/bin
+MIMI := $(BIN)/python -m mimi_lightning
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format bench wheel clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(BIN)/.miniature ## Train and test on six miniature datasets of real photographs, in minutes, without any download
+	$(MIMI) experiment=demo
+
+test: $(BIN)/.dev ## Run the test suite
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(BIN)/.dev ## Check style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(BIN)/.dev ## Mend style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(BIN)/.dev ## Time the mapper against its plain formulation
+	$(BIN)/python benchmarks/mapper.py
+
+wheel: $(BIN)/.dev ## Build the wheel into dist/
+	$(BIN)/pip wheel --no-deps --wheel-dir dist .
+
+clean: ## Remove the environment, the miniature datasets and all outputs
+	rm -rf .venv dist miniature outputs
+
+# One environment; `dev` holds all that `miniature` does.
+$(BIN)/.%: pyproject.toml constraints.txt
+	test -x $(BIN)/pip || $(PYTHON) -m venv .venv || { echo "On Debian and Ubuntu: apt install python3-venv"; exit 1; }
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$*]'
+	touch $@
