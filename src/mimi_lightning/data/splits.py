@@ -135,14 +135,15 @@ def _draw(rows: pd.DataFrame, contents: pd.Series, drawn: pd.DataFrame, seed: in
 
 
 def _deal(names: np.ndarray, fixed: Mapping[str, str]) -> dict[str, str]:
-    """Give each content to the part that lacks most of its share, the fixed ones first."""
-    lacking = {part: max(share * len(names), 1.0) for part, share in SHARES.items()}
+    """Give each content to the part that is empty or else lacks most of its share, the fixed ones first."""
+    lacking = {part: share * len(names) for part, share in SHARES.items()}
     parts = dict(fixed)
     for part in fixed.values():
         lacking[part] -= 1
     for name in names:
         if name not in parts:
-            parts[name] = max(lacking, key=lacking.__getitem__)
+            empty = lacking.keys() - set(parts.values())
+            parts[name] = max(lacking, key=lambda part: (part in empty, lacking[part]))
             lacking[parts[name]] -= 1
     return parts
 
