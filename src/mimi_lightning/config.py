@@ -48,6 +48,8 @@ def check(cfg: DictConfig, choices: Mapping[str, Any]) -> None:
     Raises:
         ConfigError: unknown key, wrong type, value out of range, missing folder.
     """
+    if "datasets" not in cfg:
+        raise ConfigError("The mix is empty. Name at least one dataset: dataset=[live,csiq]")
     _drop_absent_datasets(cfg)
     _check_keys(OmegaConf.to_container(cfg), _definitions(choices))
     try:
@@ -140,10 +142,10 @@ def _check_values(cfg: DictConfig) -> None:
     _need_whole(cfg, "data.workers", 0)
     if cfg.data.epoch != "longest":
         _need_whole(cfg, "data.epoch", 1, hint=" or longest")
+    if str(cfg.trainer.precision) in ("16-true", "bf16-true"):
+        raise ConfigError("trainer.precision: scores in half precision collapse; choose 16-mixed or bf16-mixed.")
     if cfg.data.on_error not in ("raise", "skip"):
         raise ConfigError(f"data.on_error={cfg.data.on_error}: expected raise or skip.")
-    if not cfg.datasets:
-        raise ConfigError("The mix is empty. Name at least one dataset: dataset=[live,csiq]")
     for name, dataset in cfg.datasets.items():
         _need_whole(cfg, f"datasets.{name}.quota", 1)
         if not dataset.weight >= 0:

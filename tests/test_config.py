@@ -1,0 +1,138 @@
+"""The configuration tree: every file composes, every mistake is named before anything is loaded."""
+
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
+
+from mimi_lightning import config
+from mimi_lightning.errors import ConfigError
+
+CONF = config.conf_dir()
+OPTIONS = [(path.parent.name, path.stem) for path in sorted(CONF.glob("*/*.yaml"))]
+OWNERS = ["databaserelease2", "CSIQ", "BID", "ChallengeDB_release", "koniq-10k", "kadid10k"]
+
+
+@pytest.fixture
+def checked(tmp_path):
+    """Compose and check a command line, as the command does; the owners' folders exist, empty."""
+    for folder in OWNERS:
+        (tmp_path / folder).mkdir()
+
+    def run(*overrides):
+        config.register_resolvers()
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            cfg = compose("config", [f"paths.datasets={tmp_path}", *overrides], return_hydra_config=True)
+            HydraConfig.instance().set_config(cfg)
+            choices = HydraConfig.get().runtime.choices
+            OmegaConf.set_struct(cfg, False)
+            del cfg["hydra"]
+            OmegaConf.set_struct(cfg, True)
+            config.check(cfg, choices)
+            return cfg
+
+    return run
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_every_option_composes_and_passes(checked, group, option):
+    checked(f"{group}=[{option}]" if group == "dataset" else f"{group}={option}")
+
+
+def test_every_dataset_has_a_reader_of_its_own(checked):
+    for name, dataset in checked().datasets.items():
+        assert dataset.reader == f"mimi_lightning.data.owners.{name}.read"
+
+
+@pytest.mark.parametrize(
+    ("experiment", "backbone", "quota"), [("mimi_resnet34", "resnet34", 32), ("mimi_vgg16", "vgg16", 16)]
+)
+def test_the_cnn_variants_are_as_published(checked, experiment, backbone, quota):
+    cfg = checked(f"experiment={experiment}", "split=3")
+    assert cfg.paths.run == f"outputs/{experiment}/{backbone}/split03"
+    assert cfg.backbone == {
+        "_target_": "mimi_lightning.models.regressor.BilinearRegressor",
+        "name": backbone,
+        "weights": "imagenet",
+        "max_channels": 512,
+        "hidden": [512, 64],
+    }
+    assert (cfg.data.resize, cfg.data.crop, cfg.data.test_resize, cfg.data.epoch) == (512, 384, 768, "longest")
+    assert {d.quota for d in cfg.datasets.values()} == {quota}
+    weights = {name: d.weight for name, d in cfg.datasets.items()}
+    assert weights == {"live": 1, "csiq": 1, "bid": 1, "clive": 1, "koniq": 4, "kadid": 4}
+    assert {name: d.range for name, d in cfg.datasets.items()} == {
+        "live": [0, 114.4147],
+        "csiq": [0, 1],
+        "bid": [0.1638, 4.9198],
+        "clive": [3.42, 92.432],
+        "koniq": [1.0962, 4.31],
+        "kadid": [1, 4.93],
+    }
+    assert cfg.optimizer == {"_target_": "torch.optim.Adam", "lr": 6e-4, "backbone_lr": 6e-5, "weight_decay": 0}
+    assert cfg.scheduler == {"_target_": "torch.optim.lr_scheduler.StepLR", "step_size": 5, "gamma": 0.8}
+    assert (cfg.trainer.max_epochs, cfg.seed, cfg.monitor) == (30, 19901116, "val/srcc_weighted")
+    assert cfg.mapper == {"_target_": "mimi_lightning.models.mappers.MINN", "blocks": 1, "hidden": [100, 100, 100]}
+
+
+def test_an_experiment_may_speak_of_datasets_that_are_not_in_the_mix(checked):
+    assert set(checked("experiment=mimi_resnet34", "dataset=[live,csiq]").datasets) == {"live", "csiq"}
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("split=0", "split=0: expected a whole number, 1 to 10"),
+        ("split=11", "split=11: expected a whole number, 1 to 10"),
+        ("split=three", "split=three: expected a number"),
+        ("data.quota=-4", "quota=-4: expected a whole number, 1 or more"),
+        ("datasets.live.quota=0", r"datasets\.live\.quota=0"),
+        ("datasets.live.weight=-1", r"datasets\.live\.weight=-1"),
+        ("datasets.live.range=[3,1]", "expected \\[lowest, highest\\]"),
+        ("data.epoch=all", "data.epoch=all: expected a whole number, 1 or more, or longest|data.epoch"),
+        ("data.on_error=ignore", "expected raise or skip"),
+        ("+data.qota=3", "Unknown key data.qota. Did you mean data.quota?"),
+        ("+colour=red", "Unknown key colour"),
+        ("backbone.hidden=3", "backbone.hidden=3: expected a list"),
+        ("trainer.max_epochs=many", "trainer.max_epochs=many: expected a number"),
+        ("trainer.precision=bf16-true", "choose 16-mixed"),
+        ("dataset=[]", "The mix is empty"),
+        ("paths.datasets=/nowhere/at/all", "There is no folder /nowhere/at/all"),
+        ("datasets.live.folder=elsewhere", r"live: .*elsewhere \(from https://live"),
+        ("paths.run=${paths.rum}", "cannot be resolved"),
+    ],
+)
+def test_bad_values_are_named(checked, override, message):
+    with pytest.raises(ConfigError, match=message):
+        checked(override)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("splitt=3", "Unknown key splitt. Did you mean split?"),
+        ("trainer.max_epoch=3", "Unknown key trainer.max_epoch. Did you mean trainer.max_epochs?"),
+        ("backbon=resnet34", "Did you mean backbone?"),
+        ("backbone=resnet35", "There is no backbone=resnet35. Did you mean resnet"),
+        ("dataset=[live,kadit]", "There is no dataset=kadit. Did you mean kadid? There are: bid, clive"),
+        ("split==3", "Error parsing override"),
+    ],
+)
+def test_what_hydra_refuses_is_explained(checked, override, message):
+    with pytest.raises(Exception, match=".") as caught:
+        checked(override)
+    assert message in config.explain(caught.value, [override])
+
+
+def test_an_unknown_key_in_an_experiment_file_is_found(checked, tmp_path, monkeypatch):
+    folder = tmp_path / "mine" / "experiment"
+    folder.mkdir(parents=True)
+    (folder / "typo.yaml").write_text("# @package _global_\ntrainer: {max_epoch: 3}\n")
+    with pytest.raises(ConfigError, match="Unknown key trainer.max_epoch. Did you mean trainer.max_epochs?"):
+        checked(f"hydra.searchpath=[file://{folder.parent}]", "experiment=typo")
+
+
+def test_the_tree_lies_in_the_checkout():
+    assert Path(__file__).parents[1] / "conf" == CONF
