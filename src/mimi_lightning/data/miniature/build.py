@@ -1,0 +1,161 @@
+"""Building the miniature datasets: all of them or nothing, and only once."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import socket
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from mimi_lightning.errors import DatasetError
+
+MARKER = "miniature.json"
+RECIPE = 1  # counts changes of what the same parameters build
+SEED = 19901116
+
+
+def make_miniature(
+    folder: Path,
+    *,
+    photos: Path | None = None,
+    seed: int = SEED,
+    side: int = 160,
+    references: int = 12,
+    scenes: int = 20,
+    per_content: int = 15,
+    progress: bool = True,
+) -> Path:
+    """Build six tiny datasets of real photographs in their owners' layouts, or reuse those that are there.
+
+    Below the folder stand databaserelease2, CSIQ, BID, ChallengeDB_release, koniq-10k and kadid10k;
+    `hidden_quality.csv` with the quality that the labels hide (JOD, never read by training); `contents.csv` with the
+    photographs that show the same content; and `miniature.json`, which marks a complete build. The same parameters
+    give the same bytes.
+
+    Args:
+        folder: where to build; must not exist, be empty, or hold a build of the same parameters.
+        photos: a folder of pictures to use instead of those of scikit-image and scikit-learn.
+        seed: of contents, faults and raters.
+        side: of every picture, in pixels, at least 32.
+        references: at most so many for each of LIVE, CSIQ and KADID-10k, at least 10.
+        scenes: at most so many contents for each of BID, CLIVE and KonIQ-10k, at least 10.
+        per_content: at most so many pictures of one content in a dataset.
+        progress: show a progress bar.
+
+    Returns:
+        The folder.
+
+    Raises:
+        DatasetError: the folder holds something else, a package is missing, or the photographs do not suffice.
+    """
+    folder = Path(folder).absolute()
+    parameters = {
+        "recipe": RECIPE,
+        "photos": None if photos is None else _fingerprint(Path(photos)),
+        "seed": seed,
+        "side": side,
+        "references": references,
+        "scenes": scenes,
+        "per_content": per_content,
+    }
+    _check(parameters)
+    if _is_complete(folder, parameters):
+        return folder
+    with _work_folder(folder) as work:
+        _build(work, photos, parameters, progress)
+        _move(work, folder, parameters)
+    return folder
+
+
+def _check(parameters: Mapping[str, object]) -> None:
+    for name, least in {"side": 32, "references": 10, "scenes": 10, "per_content": 1, "seed": 0}.items():
+        if parameters[name] < least:
+            raise DatasetError(f"Miniature datasets: {name} must be at least {least}, not {parameters[name]}.")
+
+
+def _fingerprint(photos: Path) -> str:
+    """Tell folders of photographs apart by names and sizes, without reading them."""
+    if not photos.is_dir():
+        raise DatasetError(f"There is no folder of photographs {photos}.")
+    listing = sorted((path.name, path.stat().st_size) for path in photos.iterdir() if path.is_file())
+    return hashlib.sha256(repr(listing).encode()).hexdigest()
+
+
+def _is_complete(folder: Path, parameters: Mapping[str, object]) -> bool:
+    """Look for a complete build of the same parameters; refuse everything else that may be there."""
+    remedy = "Delete it or choose another folder."
+    if folder.exists() and not folder.is_dir():
+        raise DatasetError(f"{folder} is not a folder. {remedy}")
+    if not folder.exists() or not any(folder.iterdir()):
+        return False
+    if not (folder / MARKER).is_file():
+        raise DatasetError(f"{folder} holds other files and no complete miniature datasets. {remedy}")
+    try:
+        marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+        found, labels = marker["parameters"], marker["labels"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DatasetError(f"{folder / MARKER} is damaged. {remedy}") from error
+    different = [name for name, value in parameters.items() if found.get(name) != value]
+    if different:
+        listing = ", ".join(f"{name} {found.get(name)} instead of {parameters[name]}" for name in different)
+        raise DatasetError(f"{folder} holds miniature datasets of other parameters: {listing}. {remedy}")
+    for name, digest in labels.items():
+        if not (folder / name).is_file() or _sha256(folder / name) != digest:
+            raise DatasetError(f"{folder / name} is missing or was changed after it was built. {remedy}")
+    return True
+
+
+@contextlib.contextmanager
+def _work_folder(folder: Path) -> Iterator[Path]:
+    """Make a folder beside the final one; it never outlives this process for long."""
+    prefix = f".{folder.name}.building-{socket.gethostname()}-"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    for stale in folder.parent.glob(f"{prefix}*"):
+        if not _is_alive(stale.name.removeprefix(prefix)):
+            shutil.rmtree(stale, ignore_errors=True)
+    work = folder.parent / f"{prefix}{os.getpid()}"
+    work.mkdir()
+    try:
+        yield work
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _is_alive(process: str) -> bool:
+    try:
+        os.kill(int(process), 0)
+    except PermissionError:  # somebody else's
+        return True
+    except (ValueError, OSError):
+        return False
+    return True
+
+
+def _move(work: Path, folder: Path, parameters: Mapping[str, object]) -> None:
+    """Put the build into its place, unless another process was faster."""
+    try:
+        work.rename(folder)
+    except OSError:
+        if not _is_complete(folder, parameters):
+            raise
+
+
+def _build(work: Path, photos: Path | None, parameters: Mapping[str, object], progress: bool) -> None:
+    from mimi_lightning.data.miniature.datasets import write_datasets  # only now: it loads torch
+
+    write_datasets(work, photos, parameters, progress)
+    labels = [path for path in work.rglob("*") if path.suffix in (".csv", ".mat", ".xlsx")]
+    marker = {
+        "what": "miniature IQA datasets; every score is a pseudo-MOS computed by ColorVideoVDP, none is human",
+        "parameters": parameters,
+        "labels": {path.relative_to(work).as_posix(): _sha256(path) for path in sorted(labels)},
+    }
+    (work / MARKER).write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
