@@ -1,0 +1,152 @@
+"""Score mappers: increasing maps from the shared proxy score to the target scale of each dataset."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from scipy.optimize import elementwise
+from torch import Tensor, nn
+
+from mimi_lightning.errors import ScoreError
+from mimi_lightning.models.monotone import MonotoneStack, MonotoneTable
+
+
+class MINN(nn.Module):
+    """Monotonic invertible networks of all datasets at once.
+
+    x1 = q, x2 = M(q); K blocks y1 = x1 + F(x2), y2 = x2 + G(y1), each taking the former block's outputs.
+    Every dataset has its own increasing M, F and G, so its q -> y2 increases strictly and maps the real line
+    onto itself.
+
+    Source: Chen, Xiao, Shen, Wang, "Monotonic and Invertible Network", IJCV 133(11), 2025.
+
+    It computes in float32 under any precision of the trainer (double after `.double()`).
+
+    Args:
+        datasets: number D of datasets; whoever holds the mapper keeps their names in the order of its indices.
+        blocks: number K of coupled blocks.
+        hidden: widths of the hidden layers of every integrand.
+        cells: cells of the integrals' table on each side of 0.
+        reach: that table spans [-reach, reach]; beyond it M, F and G are straight lines.
+    """
+
+    def __init__(
+        self,
+        datasets: int,
+        blocks: int = 1,
+        hidden: Sequence[int] = (100, 100, 100),
+        cells: int = 640,
+        reach: float = 16.0,
+    ) -> None:
+        super().__init__()
+        self.datasets = datasets
+        self.blocks = blocks
+        self.reach = reach
+        # Function `role * D + dataset`, with the roles M, F_1, G_1, F_2, G_2, ...
+        self.functions = MonotoneStack((1 + 2 * blocks) * datasets, hidden, cells, reach)
+
+    def tabulate(self) -> MonotoneTable:
+        """Evaluate all networks once; pass the table to the methods below to use it for several of them."""
+        return self.functions.tabulate()
+
+    def forward(self, q: Tensor, dataset: Tensor, table: MonotoneTable | None = None) -> tuple[Tensor, Tensor]:
+        """Map proxy scores to the target scale of their dataset.
+
+        Args:
+            q: proxy scores, [B] or any shape.
+            dataset: index 0..D-1 of each score's dataset, int64, broadcastable with q.
+            table: result of `tabulate`, to save the work.
+
+        Returns:
+            y1 and y2 in q's shape. y2 is the prediction; training makes y1 agree with it.
+        """
+        table = self.tabulate() if table is None else table
+        q = q.to(table.density.dtype)
+        y1, y2 = q, table(q, dataset)
+        for forward_role, back_role in self._block_roles():
+            y1 = y1 + table(y2, forward_role + dataset)
+            y2 = y2 + table(y1, back_role + dataset)
+        return y1, y2
+
+    def block_inverse(
+        self, y1: Tensor, y2: Tensor, dataset: Tensor, table: MonotoneTable | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Undo the blocks in closed form: x2 = y2 - G(y1), x1 = y1 - F(x2).
+
+        At y1 = y2 = m this is the pull-back in the objective's range term. It is *not* the inverse of q -> y2(q),
+        since nothing ties x2 to M(x1) there: see `inverse`.
+
+        Args:
+            y1: first outputs, any shape.
+            y2: second outputs, same shape.
+            dataset: index of each score's dataset, int64, broadcastable.
+            table: result of `tabulate`, to save the work.
+
+        Returns:
+            x1 and x2 in the same shape.
+        """
+        table = self.tabulate() if table is None else table
+        x1, x2 = y1.to(table.density.dtype), y2.to(table.density.dtype)
+        for forward_role, back_role in reversed(self._block_roles()):
+            x2 = x2 - table(x1, back_role + dataset)
+            x1 = x1 - table(x2, forward_role + dataset)
+        return x1, x2
+
+    def inverse(self, y: Tensor, dataset: Tensor, table: MonotoneTable | None = None) -> Tensor:
+        """Proxy score q with y2(q) = y: the true inverse of the mapping.
+
+        The root is bracketed and found in float64 on the CPU. Gradients follow the implicit function theorem:
+        dq/dy = 1 / y2'(q) and dq/dp = -(dy2/dp) / y2'(q) for every parameter p.
+
+        Args:
+            y: scores on the target scale, any shape.
+            dataset: index of each score's dataset, int64, broadcastable with y.
+            table: result of `tabulate`, to save the work.
+
+        Returns:
+            q in y's shape, with y's precision but at least the mapper's.
+
+        Raises:
+            ScoreError: a score is not finite, or so far outside that no proxy score reaches it.
+        """
+        table = self.tabulate() if table is None else table
+        exact = table.to("cpu", torch.float64)
+        target, which = torch.broadcast_tensors(y.to("cpu", torch.float64), dataset.cpu())
+        q = self._find_root(target, which, exact)
+        if torch.is_grad_enabled():
+            q = self._attach_gradient(q, target, which, exact)
+        return q.to(y.device, torch.promote_types(y.dtype, table.density.dtype))
+
+    @torch.no_grad()
+    def _find_root(self, y: Tensor, dataset: Tensor, table: MonotoneTable) -> Tensor:
+        if not y.isfinite().all():
+            raise ScoreError(f"cannot invert the mapping: score {_first(~y.isfinite())} is not finite")
+
+        def miss(q: np.ndarray, y: np.ndarray, dataset: np.ndarray) -> np.ndarray:
+            return self(torch.from_numpy(q), torch.from_numpy(dataset.astype(np.int64)), table)[1].numpy() - y
+
+        args = y.numpy(), dataset.numpy()
+        start = np.full(y.shape, self.reach)
+        bracket = elementwise.bracket_root(miss, -start, start, args=args)
+        root = elementwise.find_root(miss, bracket.bracket, args=args)
+        success = torch.from_numpy(np.asarray(bracket.success & root.success))
+        if not success.all():
+            raise ScoreError(f"cannot invert the mapping: no proxy score reaches score {_first(~success)}")
+        return torch.from_numpy(np.asarray(root.x))
+
+    def _attach_gradient(self, q: Tensor, y: Tensor, dataset: Tensor, table: MonotoneTable) -> Tensor:
+        """A Newton step from the root, less its value: q stays as it is and gains its gradient."""
+        q = q.detach().requires_grad_()
+        _, y2 = self(q, dataset, table)
+        (slope,) = torch.autograd.grad(y2.sum(), q, retain_graph=True)
+        _, y2 = self(q.detach(), dataset, table)
+        step = (y2 - y) / slope
+        return q.detach() - (step - step.detach())
+
+    def _block_roles(self) -> list[tuple[int, int]]:
+        """Index of the first dataset's F and G, for every block."""
+        return [((1 + 2 * k) * self.datasets, (2 + 2 * k) * self.datasets) for k in range(self.blocks)]
+
+
+def _first(mask: Tensor) -> int:
+    return int(mask.flatten().nonzero()[0])
