@@ -17,7 +17,8 @@ MINIMUM = 10  # contents of a dataset, below which 7:1:2 parts mean nothing
 SHARED = 1 / 3  # of a synthetic dataset's references stands in all three
 SYNTHETIC_POOL = 0.4  # of the contents, where there are not enough for everybody
 LONGEST = 768  # larger photographs are shrunk, so that a window shows something
-FLAT = 10.0  # standard deviation of the grey values below which a window shows nothing
+DETAIL = 2.0  # least gradient of a window that shows something, in grey values a pixel
+BLOCKS = 8  # a side of a window, for looking at its detail
 PICTURES = (".bmp", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
 INSTALL = 'pip install "mimi-lightning[miniature]"'
 
@@ -45,7 +46,7 @@ def cut_contents(photos: Path | None, side: int) -> list[Content]:
     """
     named = _bundled_photos() if photos is None else _own_photos(photos)
     contents = [content for name, photo in named for content in _windows(name, photo, side)]
-    return [content for content in contents if content.pixels.mean(axis=2).std() >= FLAT]
+    return [content for content in contents if _detail(content.pixels) >= DETAIL]
 
 
 def deal_contents(contents: list[Content], references: int, scenes: int, seed: int) -> dict[str, list[Content]]:
@@ -105,6 +106,13 @@ def _windows(name: str, photo: np.ndarray, side: int) -> Iterator[Content]:
             y, x = top + row * side, left + column * side
             window = np.ascontiguousarray(photo[y : y + side, x : x + side])
             yield Content(f"{name}{row * columns + column + 1:02d}", window)
+
+
+def _detail(pixels: np.ndarray) -> float:
+    """Measure what faults can spoil: the gradient that is exceeded in two fifths of the blocks."""
+    block = len(pixels) // BLOCKS
+    gradient = np.hypot(*np.gradient(pixels.mean(axis=2)))[: BLOCKS * block, : BLOCKS * block]
+    return float(np.quantile(gradient.reshape(BLOCKS, block, BLOCKS, block).mean(axis=(1, 3)), 0.6))
 
 
 def _bundled_photos() -> list[tuple[str, np.ndarray]]:

@@ -86,8 +86,8 @@ def color_quantization(image: np.ndarray, strength: float, rng: np.random.Genera
 
 
 def quantization(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
-    """Reduce every channel to 20 down to 2 levels."""
-    steps = _between(20, 2, strength) - 1
+    """Reduce every channel to 20 down to 3 levels."""
+    steps = round(_between(20, 3, strength)) - 1
     return _quantise(np.round(_float(image) * steps) / steps)
 
 
@@ -129,7 +129,7 @@ def camera(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.n
     """Photograph badly: blur, exposure, sensor noise and compression in random proportions."""
     blur, exposure, noise, compression = strength * rng.dirichlet([1.2, 0.7, 0.7, 0.7]) ** 0.6
     picture = (lens_blur if rng.random() < 0.5 else motion_blur)(image, blur, rng)
-    picture = (darken if rng.random() < 0.6 else brighten)(picture, 0.8 * exposure, rng)
+    picture = _expose(picture, rng.choice([-1.2, 0.8]) * _between(0.2, 2.5, exposure))
     values = _float(picture)
     shot = _between(0.008, 0.12, noise) * (0.4 + np.sqrt(values))
     return jpeg(_quantise(values + shot * rng.standard_normal(values.shape)), 0.9 * compression, rng)

@@ -13,7 +13,7 @@ from mimi_lightning.data.miniature.picture import Layout, Picture, render
 from mimi_lightning.data.miniature.writers import write_csv, write_mat, write_sheet
 
 CLIVE_TRAINING = 3
-STRENGTHS = {"bid": (0.5, 1.5), "clive": (0.15, 1.1), "koniq": (0.1, 0.65)}  # of the mildest and the worst picture
+STRENGTHS = {"bid": (0.8, 1.9), "clive": (0.3, 1.3), "koniq": (0.15, 0.75)}  # of the mildest and the worst picture
 GRADES = np.arange(1, 6)  # of KonIQ's raters
 
 

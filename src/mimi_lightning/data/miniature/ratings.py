@@ -68,12 +68,12 @@ class Scale:
 
 
 SCALES = {
-    "live": Scale(0, 114.4147, (0, 114.4147), centre=7.6, width=0.8, power=1.0, raters=20, spread=0.15),
-    "csiq": Scale(0, 1, (0, 1), centre=8.6, width=0.4, power=1.3, raters=10, spread=0.12),
-    "bid": Scale(0.1638, 4.9198, (0.1638, 4.9198), centre=6.2, width=0.6, power=0.7, raters=11, spread=0.16),
-    "clive": Scale(3.42, 92.432, (3.42, 92.432), centre=7.2, width=0.6, power=0.8, raters=30, spread=0.2),
-    "koniq": Scale(1.2, 4.2, (1, 5), centre=8.0, width=0.5, power=1.0, raters=100, spread=0.2, steps=1),
-    "kadid": Scale(1, 4.93, (1, 4.93), centre=7.0, width=1.0, power=0.8, raters=30, spread=0.2),
+    "live": Scale(0, 114.4147, (0, 114.4147), centre=8.0, width=0.7, power=1.0, raters=20, spread=0.15),
+    "csiq": Scale(0, 1, (0, 1), centre=8.9, width=0.4, power=1.2, raters=10, spread=0.12),
+    "bid": Scale(0.1638, 4.9198, (0.1638, 4.9198), centre=6.4, width=0.8, power=0.7, raters=11, spread=0.16),
+    "clive": Scale(3.42, 92.432, (3.42, 92.432), centre=7.9, width=0.6, power=0.8, raters=30, spread=0.2),
+    "koniq": Scale(1.2, 4.2, (1, 5), centre=8.5, width=0.4, power=1.0, raters=100, spread=0.2, steps=1),
+    "kadid": Scale(1, 4.93, (1, 4.93), centre=8.0, width=1.1, power=0.8, raters=30, spread=0.2),
 }
 
 

@@ -49,7 +49,7 @@ KADID_FAULTS = {
     "22": faults.quantization,
     "25": faults.contrast_loss,
 }
-STRENGTHS = {"live": (0.1, 0.9), "csiq": (0.0, 0.55), "kadid": (0.0, 1.0)}  # of the mildest and the worst picture
+STRENGTHS = {"live": (0.1, 0.9), "csiq": (0.0, 0.42), "kadid": (0.0, 1.0)}  # of the mildest and the worst picture
 
 
 @dataclass(frozen=True)
