@@ -65,9 +65,12 @@ def make_miniature(
     _check(parameters)
     if _is_complete(folder, parameters):
         return folder
-    with _work_folder(folder) as work:
-        _build(work, photos, parameters, progress)
-        _move(work, folder, parameters)
+    try:
+        with _work_folder(folder) as work:
+            _build(work, photos, parameters, progress)
+            _move(work, folder, parameters)
+    except OSError as error:
+        raise DatasetError(f"The miniature datasets cannot be built in {folder}: {error}.") from error
     return folder
 
 
@@ -79,9 +82,9 @@ def _check(parameters: Mapping[str, object]) -> None:
 
 def _fingerprint(photos: Path) -> str:
     """Tell folders of photographs apart by names and sizes, without reading them."""
-    if not photos.is_dir():
-        raise DatasetError(f"There is no folder of photographs {photos}.")
-    listing = sorted((path.name, path.stat().st_size) for path in photos.iterdir() if path.is_file())
+    from mimi_lightning.data.miniature.contents import list_photos
+
+    listing = [(path.name, path.stat().st_size) for path in list_photos(photos)]
     return hashlib.sha256(repr(listing).encode()).hexdigest()
 
 

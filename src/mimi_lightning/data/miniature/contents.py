@@ -62,26 +62,28 @@ def deal_contents(contents: list[Content], references: int, scenes: int, seed: i
         seed: of the shuffle.
 
     Raises:
-        DatasetError: the photographs give less than ten contents for a dataset.
+        DatasetError: the photographs give fewer than twenty contents, ten for either role.
     """
+    if len(contents) < 2 * MINIMUM:
+        raise DatasetError(
+            f"The photographs give {len(contents)} windows that show something; at least {2 * MINIMUM} are needed. "
+            "Add photographs or choose a smaller side."
+        )
     order = np.random.default_rng(seed).permutation(len(contents))
     shared = round(SHARED * references)
     wanted = shared + len(SYNTHETIC) * (references - shared)
     if wanted + len(PHOTOGRAPHIC) * scenes > len(contents):
-        wanted = min(wanted, round(SYNTHETIC_POOL * len(contents)))
+        wanted = min(wanted, max(MINIMUM, round(SYNTHETIC_POOL * len(contents))))
     synthetic, photographic = np.split(order, [wanted])
-    if min(len(synthetic), len(photographic)) < MINIMUM:
-        raise DatasetError(
-            f"The photographs give {len(contents)} windows that show something; at least "
-            f"{round(MINIMUM / SYNTHETIC_POOL)} are needed. Add photographs or choose a smaller side."
-        )
     dealt = {**_deal(synthetic, SYNTHETIC, references, shared), **_deal(photographic, PHOTOGRAPHIC, scenes, 0)}
     return {dataset: [contents[i] for i in chosen] for dataset, chosen in dealt.items()}
 
 
 def list_photos(folder: Path) -> list[Path]:
-    """List the pictures of a folder by name, or raise a DatasetError when there are none."""
-    paths = [path for path in folder.glob("*") if path.suffix.lower() in PICTURES]
+    """List the pictures of a folder by name, or raise a DatasetError where there are none."""
+    if not folder.is_dir():
+        raise DatasetError(f"There is no folder of photographs {folder}.")
+    paths = [path for path in folder.iterdir() if path.suffix.lower() in PICTURES]
     if not paths:
         raise DatasetError(f"There are no pictures in {folder} ({', '.join(PICTURES)}).")
     return sorted(paths)

@@ -126,13 +126,13 @@ def pixelate(image: np.ndarray, strength: float, rng: np.random.Generator) -> np
 
 
 def camera(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
-    """Photograph badly: blur, exposure, sensor noise and compression in random proportions."""
-    blur, exposure, noise, compression = strength * rng.dirichlet([1.2, 0.7, 0.7, 0.7]) ** 0.6
+    """Photograph badly: blur, exposure, sensor noise and compression share a strength of up to 2."""
+    blur, exposure, noise, compression = np.minimum(1, strength * rng.dirichlet([1.2, 0.7, 0.7, 0.7]) ** 0.6)
     picture = (lens_blur if rng.random() < 0.5 else motion_blur)(image, blur, rng)
     picture = _expose(picture, rng.choice([-1.2, 0.8]) * _between(0.2, 2.5, exposure))
     values = _float(picture)
     shot = _between(0.008, 0.12, noise) * (0.4 + np.sqrt(values))
-    return jpeg(_quantise(values + shot * rng.standard_normal(values.shape)), 0.9 * compression, rng)
+    return jpeg(_quantise(values + shot * rng.standard_normal(values.shape)), compression, rng)
 
 
 def _between(mild: float, severe: float, strength: float) -> float:

@@ -45,16 +45,16 @@ def read(folder: Path) -> pd.DataFrame:
     unknown = sorted(set(kinds) - set(KINDS))
     if unknown:
         raise DatasetError(f"{labels}: unknown dst_type '{unknown[0]}'; known are {', '.join(KINDS)}.")
-    levels = pd.to_numeric(sheet["dst_lev"]).astype(int)
+    levels = pd.to_numeric(sheet["dst_lev"], errors="coerce")
     images = [
-        f"dst_imgs/{KINDS[kind][0]}/{name}.{KINDS[kind][1]}.{level}.png"
+        f"dst_imgs/{KINDS[kind][0]}/{name}.{KINDS[kind][1]}.{level:g}.png"
         for name, kind, level in zip(names, kinds, levels, strict=True)
     ]
     match_pictures(labels, folder / "dst_imgs", images, _pictures(folder))
     return pd.DataFrame(
         {
             "image": images,
-            "mos": 1 - sheet["dmos"].astype(float),
+            "mos": 1 - pd.to_numeric(sheet["dmos"], errors="coerce"),
             "std": sheet["dmos_std"],
             "reference": "src_imgs/" + names + ".png",
             "distortion": [KINDS[kind][2] for kind in kinds],

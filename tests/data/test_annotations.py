@@ -1,0 +1,81 @@
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mimi_lightning.data.annotations import COLUMNS, complete, read_annotations
+from mimi_lightning.errors import DatasetError
+
+SOURCE = Path("labels.csv")
+
+
+def rows(**columns):
+    return pd.DataFrame({"image": ["b.png", "a.png"], "mos": [2, 3], **columns})
+
+
+def read_two(folder):
+    return rows()
+
+
+def read_nothing(folder):
+    raise DatasetError(f"There is no label file {folder / 'labels.csv'}.")
+
+
+def test_absent_columns_are_unknown():
+    table = complete(rows(), "own", SOURCE)
+    assert tuple(table.columns) == COLUMNS
+    assert table["image"].tolist() == ["a.png", "b.png"]
+    assert table["mos"].tolist() == [3.0, 2.0]
+    assert table["mos"].dtype == table["std"].dtype == table["level"].dtype == np.float64
+    assert table["std"].isna().all()
+    assert table["reference"].tolist() == ["a.png", "b.png"]
+    assert table["distortion"].tolist() == table["scenes"].tolist() == ["", ""]
+    assert set(table["dataset"]) == {"own"}
+
+
+def test_given_columns_are_kept():
+    table = complete(
+        rows(std=[0.5, None], level=[1, 2], scenes=["night;human", None], reference="r.png"), "own", SOURCE
+    )
+    assert table["level"].tolist() == [2.0, 1.0]
+    assert table["scenes"].tolist() == ["", "night;human"]
+    assert set(table["reference"]) == {"r.png"}
+    assert np.isnan(table["std"][0])
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        (rows(mos=[1, np.nan]), "row 2 has a score that is not a finite number (image 'a.png'"),
+        (rows(mos=[np.inf, 1]), "row 1 has a score that is not a finite number"),
+        (rows(mos=["good", 1]), "row 1 has a mos that is not a number"),
+        (rows(image=["a.png", "a.png"]), "row 2 has an image that is listed twice"),
+        (rows(image=["a.png", None]), "row 2 has an image without a name"),
+        (rows().drop(columns="mos"), "no column 'mos'; it has image"),
+        (rows()[:0], "no labelled images"),
+    ],
+)
+def test_bad_rows_are_named(table, words):
+    with pytest.raises(DatasetError) as caught:
+        complete(table, "own", SOURCE)
+    assert words in str(caught.value)
+    assert "labels.csv" in str(caught.value)
+
+
+def test_reader_is_found_by_its_dotted_path(tmp_path):
+    table = read_annotations("own", f"{__name__}.read_two", tmp_path, "https://owner.example")
+    assert len(table) == 2
+
+
+@pytest.mark.parametrize("reader", ["mimi_lightning.data.owners.nobody.read", "read", f"{__name__}.read_three"])
+def test_unknown_reader_is_refused(tmp_path, reader):
+    with pytest.raises(DatasetError, match=f"no reader '{reader}'"):
+        read_annotations("own", reader, tmp_path, "https://owner.example")
+
+
+def test_missing_folder_and_label_file_name_the_owners_page(tmp_path):
+    with pytest.raises(DatasetError, match=r"no folder .*nowhere.*https://owner\.example"):
+        read_annotations("own", f"{__name__}.read_two", tmp_path / "nowhere", "https://owner.example")
+    with pytest.raises(DatasetError, match=r"'own': .*labels\.csv.*https://owner\.example"):
+        read_annotations("own", f"{__name__}.read_nothing", tmp_path, "https://owner.example")
