@@ -1,0 +1,227 @@
+"""Figures of agreement between predicted scores and mean opinion scores.
+
+Pure functions on one-dimensional arrays, in float64. Scores from which a figure cannot be computed raise `ScoreError`:
+nothing is ever reported as 0 or NaN.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import optimize, stats
+from scipy.special import expit
+
+from mimi_lightning.errors import ScoreError
+
+Array = NDArray[np.float64]
+
+# Slopes at which a logistic fit is started, per standard deviation of the scores: from a nearly straight line
+# to a step between two neighbouring images.
+SLOPES = 0.1, 1000.0
+
+
+def srcc(score: ArrayLike, mos: ArrayLike) -> float:
+    """Spearman's rank correlation, ties at their mean rank.
+
+    Args:
+        score: predicted scores, [n], any unit.
+        mos: mean opinion scores, [n].
+
+    Raises:
+        ScoreError: not finite, constant, of unequal length or fewer than 2.
+    """
+    return float(stats.spearmanr(*_checked(score, mos)).statistic)
+
+
+def krcc(score: ArrayLike, mos: ArrayLike) -> float:
+    """Kendall's rank correlation tau-b; arguments and errors as in `srcc`."""
+    return float(stats.kendalltau(*_checked(score, mos)).statistic)
+
+
+def plcc(score: ArrayLike, mos: ArrayLike) -> float:
+    """Pearson's linear correlation; arguments and errors as in `srcc`."""
+    return float(stats.pearsonr(*_checked(score, mos)).statistic)
+
+
+def rmse(score: ArrayLike, mos: ArrayLike) -> float:
+    """Root mean square error sqrt(mean((score - mos)^2)), in units of both.
+
+    Args:
+        score: predicted scores on the scale of mos, [n].
+        mos: mean opinion scores, [n].
+
+    Raises:
+        ScoreError: not finite, of unequal length or none.
+    """
+    score, mos = _finite(score, mos, least=1)
+    return float(np.sqrt(np.mean((score - mos) ** 2)))
+
+
+def logistic4(x: ArrayLike, b1: float, b2: float, b3: float, b4: float) -> Array:
+    """(b1 - b2) / (1 + exp(-(x - b3) / |b4|)) + b2."""
+    return (b1 - b2) * expit((np.asarray(x) - b3) / abs(b4)) + b2
+
+
+def logistic5(x: ArrayLike, b1: float, b2: float, b3: float, b4: float, b5: float) -> Array:
+    """b1 * (1/2 - 1 / (1 + exp(b2 * (x - b3)))) + b4 * x + b5."""
+    x = np.asarray(x)
+    return b1 * (expit(b2 * (x - b3)) - 0.5) + b4 * x + b5
+
+
+@dataclass(frozen=True)
+class LogisticFit:
+    """A logistic curve through the scatter of scores and mos; call it to map scores onto the mos scale.
+
+    Attributes:
+        curve: `logistic4` or `logistic5`.
+        parameters: b1, b2, ... of the curve, in the units of the data.
+    """
+
+    curve: Callable[..., Array]
+    parameters: tuple[float, ...]
+
+    def __call__(self, score: ArrayLike) -> Array:
+        """Map scores, [n], to the scale of mos, [n]."""
+        return self.curve(score, *self.parameters)
+
+
+def fit_logistic4(score: ArrayLike, mos: ArrayLike) -> LogisticFit:
+    """Least-squares fit of the 4-parameter logistic curve, as LIQE and MIMI-CLIP report it.
+
+    Args:
+        score: predicted scores, [n], any unit and direction.
+        mos: mean opinion scores, [n].
+
+    Raises:
+        ScoreError: not finite, constant, of unequal length, fewer than 4, or no start converged.
+    """
+    x, y = _checked(score, mos, least=4)
+    centre, slope, (rise, floor) = _least_residual(x, y, np.ones_like(x)[:, None])
+    return LogisticFit(logistic4, (floor + rise, floor, centre, 1 / slope))
+
+
+def fit_logistic5(score: ArrayLike, mos: ArrayLike) -> LogisticFit:
+    """Least-squares fit of the 5-parameter logistic curve, as UNIQUE and MIMI-CNN report it.
+
+    Args:
+        score: predicted scores, [n], any unit and direction.
+        mos: mean opinion scores, [n].
+
+    Raises:
+        ScoreError: not finite, constant, of unequal length, fewer than 5, or no start converged.
+    """
+    x, y = _checked(score, mos, least=5)
+    from_mean = (x - x.mean()) / x.std()
+    centre, slope, (rise, tilt, level) = _least_residual(x, y, np.stack([from_mean, np.ones_like(x)], axis=1))
+    tilt /= float(x.std())
+    return LogisticFit(logistic5, (rise, slope, centre, tilt, level + rise / 2 - tilt * float(x.mean())))
+
+
+def evaluate(score: ArrayLike, mos: ArrayLike) -> dict[str, float]:
+    """Every figure of the published protocol for one dataset and split.
+
+    Args:
+        score: proxy scores, [n].
+        mos: mean opinion scores, [n].
+
+    Returns:
+        srcc, krcc, plcc (of the raw scores), plcc_4p, plcc_5p, rmse_4p, rmse_5p (after the logistic fits), n.
+
+    Raises:
+        ScoreError: not finite, constant, of unequal length, fewer than 5, or a fit did not converge.
+    """
+    figures = {"srcc": srcc(score, mos), "krcc": krcc(score, mos), "plcc": plcc(score, mos)}
+    for name, fit in (("4p", fit_logistic4), ("5p", fit_logistic5)):
+        fitted = fit(score, mos)(score)
+        figures[f"plcc_{name}"] = plcc(fitted, mos)
+        figures[f"rmse_{name}"] = rmse(fitted, mos)
+    return {**figures, "n": len(np.asarray(mos))}
+
+
+def weighted_mean(figures: Mapping[str, float], sizes: Mapping[str, float]) -> float:
+    """Sum of figure * size over sum of sizes, over the datasets that have a figure.
+
+    Args:
+        figures: one figure for every dataset name.
+        sizes: number of images of every dataset name.
+
+    Raises:
+        ScoreError: a dataset's size is not given.
+    """
+    if missing := sorted(figures.keys() - sizes.keys()):
+        raise ScoreError(f"no size to weight the figures of {', '.join(missing)} with")
+    return sum(figure * sizes[name] for name, figure in figures.items()) / sum(sizes[name] for name in figures)
+
+
+def _finite(score: ArrayLike, mos: ArrayLike, least: int) -> tuple[Array, Array]:
+    arrays = np.asarray(score, dtype=np.float64), np.asarray(mos, dtype=np.float64)
+    if arrays[0].ndim != 1 or arrays[0].shape != arrays[1].shape:
+        raise ScoreError(f"scores and mos must pair up: got shapes {arrays[0].shape} and {arrays[1].shape}")
+    for name, values in zip(("score", "mos"), arrays, strict=True):
+        if not np.isfinite(values).all():
+            first = int(np.flatnonzero(~np.isfinite(values))[0])
+            raise ScoreError(f"{name} is {values[first]} at index {first}")
+    if len(arrays[0]) < least:
+        raise ScoreError(f"{len(arrays[0])} scores are too few: at least {least} are needed")
+    return arrays
+
+
+def _checked(score: ArrayLike, mos: ArrayLike, least: int = 2) -> tuple[Array, Array]:
+    arrays = _finite(score, mos, least)
+    for name, values in zip(("score", "mos"), arrays, strict=True):
+        if np.ptp(values) == 0:
+            raise ScoreError(f"every {name} is {values[0]}: a constant correlates with nothing")
+    return arrays
+
+
+def _least_residual(x: Array, y: Array, others: Array) -> tuple[float, float, tuple[float, ...]]:
+    """Fit y = rise * sigmoid(slope * (x - centre)) + others @ rest with the least squared residual.
+
+    From one start on raw scores the usual fit stops early, far from the least residual. But the curve is linear in
+    all parameters except centre and slope: solving these exactly leaves two unknowns ("variable projection", Golub
+    and Pereyra, 1973) on standardised scores, scanned on a grid and refined from the best nodes. Rising and falling
+    curves need no starts of their own: the sign is that of the linear `rise`.
+
+    Args:
+        x: scores, [n].
+        y: mos, [n].
+        others: further linear columns, [n, k].
+
+    Returns:
+        centre, slope > 0, and the linear parameters (rise, *rest).
+    """
+    u = (x - x.mean()) / x.std()
+
+    def solve(position: Array) -> tuple[Array, Array]:
+        shift, log_slope = position
+        columns = np.column_stack([expit(np.exp(log_slope) * u - shift), others])
+        linear = np.linalg.lstsq(columns, y, rcond=None)[0]
+        return linear, (columns @ linear - y) / y.std()
+
+    bounds = (-np.inf, np.log(SLOPES[0] / 100)), (np.inf, np.log(SLOPES[1] * 10))
+    fits = [
+        optimize.least_squares(lambda position: solve(position)[1], start, bounds=bounds)
+        for start in _best_nodes(u, y, others)
+    ]
+    best = min((fit for fit in fits if fit.success), key=lambda fit: fit.cost, default=None)
+    if best is None:
+        raise ScoreError(f"the logistic fit of {len(x)} scores converged from none of {len(fits)} starts")
+    shift, slope = best.x[0], np.exp(best.x[1])
+    centre = x.mean() + shift / slope * x.std()
+    return float(centre), float(slope / x.std()), tuple(map(float, solve(best.x)[0]))
+
+
+def _best_nodes(u: Array, y: Array, others: Array, count: int = 5) -> list[tuple[float, float]]:
+    """The `count` best (slope * centre, log slope) of a grid, at most one a slope, for standardised scores u."""
+    centres = np.quantile(u, np.linspace(0, 1, 401))
+    basis, _ = np.linalg.qr(others)
+    best = []
+    for slope in np.geomspace(*SLOPES, 16):
+        sigmoids = expit(slope * (u[:, None] - centres))
+        sigmoids -= basis @ (basis.T @ sigmoids)
+        # What one more column explains of y. A sigmoid that is flat over all scores explains nothing.
+        explained = (y @ sigmoids) ** 2 / np.maximum(np.sum(sigmoids**2, axis=0), 1e-12)
+        node = explained.argmax()
+        best.append((explained[node], (slope * centres[node], np.log(slope))))
+    return [start for _, start in sorted(best, reverse=True)[:count]]
