@@ -19,4 +19,4 @@ def wandb_logger(**arguments: Any) -> WandbLogger:
         import wandb
     except ImportError as error:
         raise ConfigError('logger=wandb needs: pip install "mimi-lightning[wandb]"') from error
-    return WandbLogger(offline=wandb.Api().api_key is None, **arguments)
+    return WandbLogger(offline=not wandb.login(prompt=False), **arguments)

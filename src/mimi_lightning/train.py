@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import platform
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,9 @@ from mimi_lightning.evaluation.protocol import score_run, terminal_table
 from mimi_lightning.module import QualityModel
 
 Settings = dict[str, Any]
+
+logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its tips and its account of what is obvious
+warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")  # Lightning's own, in its newest release
 
 
 def train(cfg: DictConfig) -> None:

@@ -179,5 +179,6 @@ def _write(table: pd.DataFrame, path: Path) -> None:
         os.replace(file.name, path)
     except OSError as error:
         raise DatasetError(
-            f"The partition cannot be stored in {path.parent}: {error.strerror}.\nSet data.splits=DIR to a folder of yours."
+            f"The partition cannot be stored in {path.parent}: {error.strerror}.\n"
+            "Set data.splits=DIR to a folder of yours."
         ) from error

@@ -11,6 +11,7 @@ from mimi_lightning.metrics import srcc
 from mimi_lightning.module import QualityModel
 
 
+@torch.no_grad()
 def pooled_srcc(
     model: QualityModel, predictions: pd.DataFrame, annotations: pd.DataFrame, common: pd.Series
 ) -> dict[str, float]:

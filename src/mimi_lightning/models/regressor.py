@@ -18,15 +18,21 @@ class BilinearRegressor(nn.Module):
     Args:
         name: of the backbone, see `make_backbone`.
         weights: `imagenet`, a file, or `none`.
+        stage: level of the backbone's feature maps, counted from the last (-1).
         max_channels: a 1x1 convolution reduces a backbone with more features to this many before pooling.
         hidden: widths of the head's hidden layers.
     """
 
     def __init__(
-        self, name: str, weights: str = "imagenet", max_channels: int = 512, hidden: Sequence[int] = (512, 64)
+        self,
+        name: str,
+        weights: str = "imagenet",
+        stage: int = -1,
+        max_channels: int = 512,
+        hidden: Sequence[int] = (512, 64),
     ) -> None:
         super().__init__()
-        self.backbone = make_backbone(name, weights)
+        self.backbone = make_backbone(name, weights, stage)
         channels = min(self.backbone.channels, max_channels)
         reduces = self.backbone.channels > max_channels
         self.reduce = nn.Conv2d(self.backbone.channels, channels, 1) if reduces else nn.Identity()
