@@ -117,7 +117,7 @@ def least_residual_of_many_starts(curve, starts, score, mos) -> float:
 def test_fits_reach_the_least_residual_of_raw_scores(seed):
     score, mos = noisy_scores(seed)
     random = np.random.default_rng(seed)
-    starts = {count: random.normal(scale=2, size=(30, count)) for count in (4, 5)}
+    starts = {count: random.normal(scale=2, size=(12, count)) for count in (4, 5)}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         figures = metrics.fitted_figures(score, mos)
