@@ -29,7 +29,7 @@ def score_run(predictions: pd.DataFrame, sizes: Mapping[str, int]) -> pd.DataFra
         sizes: images of each dataset, all parts together; they weigh the weighted mean.
 
     Returns:
-        One row a dataset, then `weighted` and `mean`; the figures of the published protocol and a column `note` that says
+        One row a dataset, then `weighted` and `mean`; the published figures and a column `note` that says
         why a figure of this dataset is nan. A mean over nan is nan.
     """
     rows = {name: _figures(group) for name, group in predictions.groupby("dataset")}
