@@ -57,6 +57,7 @@ def check(cfg: DictConfig, choices: Mapping[str, Any]) -> None:
     except OmegaConfBaseException as error:
         raise ConfigError(f"The configuration cannot be resolved: {error}") from error
     _check_values(cfg)
+    _check_lists(cfg)
     if cfg.data.miniature is None:
         _check_folders(cfg)
 
@@ -140,6 +141,7 @@ def _check_values(cfg: DictConfig) -> None:
     for key in ("crop", "resize", "test_resize", "test_batch"):
         _need_whole(cfg, f"data.{key}", 1)
     _need_whole(cfg, "data.workers", 0)
+    _need_whole(cfg, "splits.seed", 0)
     if cfg.data.epoch != "longest":
         _need_whole(cfg, "data.epoch", 1, hint=" or longest")
     if str(cfg.trainer.precision) in ("16-true", "bf16-true"):
@@ -161,6 +163,14 @@ def _need_whole(cfg: DictConfig, key: str, low: int, high: int | None = None, hi
     if not whole or value < low or (high is not None and value > high):
         upto = "or more" if high is None else f"to {high}"
         raise ConfigError(f"{key}={value}: expected a whole number, {low} {upto}{hint}.")
+
+
+def _check_lists(cfg: DictConfig) -> None:
+    if "lists" in cfg.splits and not (cfg.splits.lists and Path(cfg.splits.lists).is_dir()):
+        found = "" if cfg.splits.lists is None else f" There is no folder {cfg.splits.lists}."
+        raise ConfigError(
+            f"splits={cfg.splits.protocol} needs splits.lists=DIR, the folder of the authors' lists.{found}"
+        )
 
 
 def _check_folders(cfg: DictConfig) -> None:
