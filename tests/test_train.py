@@ -42,7 +42,7 @@ def run(miniature, tmp_path, monkeypatch):
 
     def start(*overrides, datasets=miniature):
         config.register_resolvers()
-        paths = [f"paths.datasets={datasets}", f"data.splits={tmp_path}/splits", f"paths.outputs={tmp_path}/outputs"]
+        paths = [f"paths.datasets={datasets}", f"splits.store={tmp_path}/splits", f"paths.outputs={tmp_path}/outputs"]
         with initialize_config_dir(str(config.conf_dir()), version_base="1.3"):
             cfg = compose("config", [*SMALL, *paths, *overrides])
         train.train(cfg)

@@ -131,9 +131,7 @@ def read_lists(annotations: pd.DataFrame, folder: Path, protocol: str, lists: Pa
     if faults:
         more = f"\nand {len(faults) - SHOWN:,} more" if len(faults) > SHOWN else ""
         raise DatasetError(f"The {protocol} lists do not agree with {folder}:\n" + "\n".join(faults[:SHOWN]) + more)
-    parts = rows.pivot(index="image", columns="split", values="part").rename(
-        columns=dict(zip(SPLITS, COLUMNS, strict=True))
-    )
+    parts = rows.pivot(index="image", columns="column", values="part")
     labels = rows.drop_duplicates("image").set_index("image")[["distortion", "scenes"]]
     table = annotations[["image"]].join(labels, on="image").join(parts, on="image")
     return table.reindex(columns=["image", "distortion", "scenes", *COLUMNS])
