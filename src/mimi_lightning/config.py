@@ -38,6 +38,28 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("split_folder", split_folder, replace=True)
 
 
+def load(overrides: Iterable[str], folder: Path | None = None) -> DictConfig:
+    """Compose and check a configuration outside the main job; datasets that are not there are no error.
+
+    Args:
+        overrides: as on the command line.
+        folder: more configuration, such as dataset/<name>.yaml.
+
+    Raises:
+        ConfigError: what the main job would refuse as well.
+    """
+    register_resolvers()
+    search = [f"hydra.searchpath=[file://{folder.absolute()}]"] if folder else []
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        cfg = compose("config", [*overrides, *search], return_hydra_config=True)
+        choices = cfg.hydra.runtime.choices
+        OmegaConf.set_struct(cfg, False)
+        del cfg["hydra"]
+        OmegaConf.set_struct(cfg, True)
+        _check_content(cfg, choices, search)
+    return cfg
+
+
 def check(cfg: DictConfig, choices: Mapping[str, Any]) -> None:
     """Refuse a composed configuration that cannot run.
 
@@ -48,18 +70,23 @@ def check(cfg: DictConfig, choices: Mapping[str, Any]) -> None:
     Raises:
         ConfigError: unknown key, wrong type, value out of range, missing folder.
     """
+    _check_content(cfg, choices)
+    if cfg.data.miniature is None:
+        _check_folders(cfg)
+
+
+def _check_content(cfg: DictConfig, choices: Mapping[str, Any], search: Iterable[str] = ()) -> None:
+    """Check all that can be checked without looking for the datasets."""
     if "datasets" not in cfg:
         raise ConfigError("The mix is empty. Name at least one dataset: dataset=[live,csiq]")
     _drop_absent_datasets(cfg)
-    _check_keys(OmegaConf.to_container(cfg), _definitions(choices))
+    _check_keys(OmegaConf.to_container(cfg), _definitions(choices, search))
     try:
         OmegaConf.resolve(cfg)
     except OmegaConfBaseException as error:
         raise ConfigError(f"The configuration cannot be resolved: {error}") from error
     _check_values(cfg)
     _check_lists(cfg)
-    if cfg.data.miniature is None:
-        _check_folders(cfg)
 
 
 def explain(error: Exception, overrides: Iterable[str]) -> str:
@@ -76,10 +103,10 @@ def explain(error: Exception, overrides: Iterable[str]) -> str:
     return str(error)
 
 
-def _definitions(choices: Mapping[str, Any]) -> dict:
+def _definitions(choices: Mapping[str, Any], search: Iterable[str] = ()) -> dict:
     """Compose the chosen options alone: without experiment and without values from the command line."""
     groups = {group: option for group, option in choices.items() if "hydra" not in group and group not in OVERLAYS}
-    cfg = compose("config", [f"{group}={_literal(option)}" for group, option in groups.items()])
+    cfg = compose("config", [*(f"{group}={_literal(option)}" for group, option in groups.items()), *search])
     return OmegaConf.to_container(cfg)
 
 

@@ -109,21 +109,21 @@ def check_leaks(table: pd.DataFrame) -> None:
     Raises:
         DatasetError: names the split, the content, its datasets and parts.
     """
-    for leak in find_leaks(table):
+    for column, content, rows in find_leaks(table):
+        places = " and ".join(sorted({f"{d} {p}" for d, p in zip(rows["dataset"], rows[column], strict=True)}))
         raise DatasetError(
-            f"{leak}.\nDelete the stored partitions of these datasets to draw them anew, side by side; "
-            "published lists that leak cannot be used together."
+            f"{column} leaks: the content {content} stands in {places}.\n"
+            "Delete the stored partitions of these datasets to draw them anew, side by side; published lists that "
+            "leak cannot be used together."
         )
 
 
-def find_leaks(table: pd.DataFrame) -> Iterator[str]:
-    """Say of each split and content that stands in two parts where it stands; columns as `check_leaks`."""
+def find_leaks(table: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
+    """Find contents that stand in two parts: split column, content and its rows; columns as `check_leaks`."""
     for column in COLUMNS:
         parts = table.groupby("content")[column].nunique()
         for content in parts.index[parts > 1]:
-            rows = table[(table["content"] == content) & table[column].notna()]
-            places = " and ".join(sorted({f"{d} {p}" for d, p in zip(rows["dataset"], rows[column], strict=True)}))
-            yield f"{column} leaks: the content {content} stands in {places}"
+            yield column, content, table[(table["content"] == content) & table[column].notna()]
 
 
 def fingerprint(table: pd.DataFrame, split: int) -> str:
