@@ -80,7 +80,8 @@ def _check_content(cfg: DictConfig, choices: Mapping[str, Any], search: Iterable
     if "datasets" not in cfg:
         raise ConfigError("The mix is empty. Name at least one dataset: dataset=[live,csiq]")
     _drop_absent_datasets(cfg)
-    _check_keys(OmegaConf.to_container(cfg), _definitions(choices, search))
+    mix = [name for name, node in cfg.datasets.items() if "reader" in node]  # Hydra tells no choice of several options
+    _check_keys(OmegaConf.to_container(cfg), _definitions({**choices, "dataset": mix}, search))
     try:
         OmegaConf.resolve(cfg)
     except OmegaConfBaseException as error:

@@ -147,7 +147,7 @@ def _read_pictures(
     """Decode every picture; return hashes of the pixels, aligned with the annotations, nan where there are none."""
     rows = list(zip(annotations["dataset"], annotations["image"], strict=True))
     paths = [root / folders[dataset] / image for dataset, image in rows]
-    digests = list(in_threads(_digest, paths, "Reading pictures", progress))
+    digests = list(in_threads(read_digest, paths, "Reading pictures", progress))
     known = {finding.dataset: finding for finding in report.findings}
     same: dict[str, list[str]] = {}
     for (dataset, image), (digest, fault) in zip(rows, digests, strict=True):
@@ -163,7 +163,7 @@ def _read_pictures(
     return pd.Series([digest for digest, _ in digests], index=annotations.index, dtype=object)
 
 
-def _digest(path: Path) -> tuple[str | None, str]:
+def read_digest(path: Path) -> tuple[str | None, str]:
     """Hash of a picture's pixels, or what is wrong with it."""
     try:
         image = read_image(path)
