@@ -97,7 +97,7 @@ def test_half_of_the_draws_are_mirrored_and_no_test_picture():
 def test_mirroring_a_batch_mirrors_each_view_by_its_own_seed():
     image = torch.arange(2 * 3 * 4 * 5, dtype=torch.uint8).view(2, 3, 4, 5)
     flipped = next(seed for seed in range(100) if mirrored(seed))
-    batch = mirror(image, torch.tensor([0, flipped]))
+    batch = mirror(image.clone(), torch.tensor([0, flipped]))
     assert torch.equal(batch[0], image[0])
     assert torch.equal(batch[1], image[1].flip(-1))
 

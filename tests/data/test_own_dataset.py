@@ -41,7 +41,7 @@ def spaq(root):
 
 
 def agiqa3k(root):
-    names = [f"model{i % 2}_{i:03d}.jpg" for i in range(20)]
+    names = [f"model_{i:03d}.jpg" for i in range(20)]
     pictures(root / "AGIQA-3K", names)
     prompts = [f"a very, very long prompt, number {i // 2} " + "and more " * 40 for i in range(20)]
     scores = {"mos_quality": [i / 5 for i in range(20)], "std_quality": 0.3, "mos_align": 2.0, "std_align": 0.3}
