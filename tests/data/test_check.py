@@ -17,7 +17,7 @@ def copy(miniature, tmp_path):
 
 def check(root, capsys, *words):
     """Run the verb; return its exit code and its report."""
-    code = cli.main(["data", "check", f"paths.datasets={root}", "--json", *words])
+    code = cli.main(["data", "check", "--json", f"paths.datasets={root}", *words])
     return code, json.loads(capsys.readouterr().out)
 
 
@@ -100,7 +100,7 @@ def test_the_same_picture_in_two_parts_is_a_leak_also_across_datasets(copy, caps
 def test_people_get_a_screen_a_dataset(copy, capsys):
     assert cli.main(["data", "check", f"paths.datasets={copy}", "dataset=[live,csiq]"]) == 0
     shown = capsys.readouterr().out
-    for words in ("live", "CSIQ", "20 of 779 published, all readable", "nothing to mend", "split 1"):
+    for words in ("live", "csiq", "20 of 779 published, all readable", "nothing to mend", "split 1"):
         assert words in shown
     shutil.rmtree(copy / "CSIQ")
     (copy / "databaserelease2" / "refnames_all.mat").unlink()

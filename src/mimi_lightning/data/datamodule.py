@@ -125,8 +125,6 @@ class MixedDataModule(lightning.LightningDataModule):
         self.steps = None if epoch == "longest" else int(epoch)
         self.train_view, self.test_view = TrainView(resize, crop), TestView(test_resize)
         self.test_batch, self.workers, self.on_error = test_batch, workers, on_error
-        # Samplers pad nothing: a small part may leave a process without a batch.
-        self.allow_zero_length_dataloader_with_multiple_devices = True
         self.skipped: set[str] = set()
         self.table: pd.DataFrame | None = None
 
