@@ -245,3 +245,13 @@ def test_the_order_of_datasets_changes_nothing(run):
 def test_a_trainer_that_cannot_be_is_explained(run):
     with pytest.raises(ConfigError, match="The trainer cannot be set up"):
         run("trainer.accelerator=abacus")
+
+
+def test_a_run_from_the_decoded_cache_gives_the_same_predictions(run, tmp_path):
+    mix = ["dataset=[csiq,koniq]", "data.resize=56", "data.test_resize=60"]  # so that pictures are shrunk
+    files = pd.read_csv(run(*mix) / "predictions.csv")
+    cached = pd.read_csv(run(*mix, f"data.cache={tmp_path}/cache", "overwrite=true") / "predictions.csv")
+    assert cached.equals(files)
+    assert sorted(path.name for path in (tmp_path / "cache").glob("*.pixels")) == [
+        f"{dataset}-{resize}.pixels" for dataset in ("csiq", "koniq") for resize in (56, 60)
+    ]
