@@ -38,8 +38,9 @@ def checked(tmp_path):
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
-def test_every_option_composes_and_passes(checked, group, option):
-    checked(f"{group}=[{option}]" if group == "dataset" else f"{group}={option}")
+def test_every_option_composes_and_passes(checked, group, option, tmp_path):
+    lists = [f"splits.lists={tmp_path}"] if option in ("liqe", "mimi_cnn") else []
+    checked(f"{group}=[{option}]" if group == "dataset" else f"{group}={option}", *lists)
 
 
 def test_every_dataset_has_a_reader_of_its_own(checked):
@@ -96,6 +97,7 @@ def test_an_experiment_may_speak_of_datasets_that_are_not_in_the_mix(checked):
         ("datasets.live.range=[3,1]", "expected \\[lowest, highest\\]"),
         ("data.epoch=all", "data.epoch=all: expected a whole number, 1 or more, or longest|data.epoch"),
         ("data.on_error=ignore", "expected raise or skip"),
+        ("splits=liqe", "splits=liqe needs splits.lists=DIR"),
         ("+data.qota=3", "Unknown key data.qota. Did you mean data.quota?"),
         ("+colour=red", "Unknown key colour"),
         ("backbone.hidden=3", "backbone.hidden=3: expected a list"),

@@ -79,7 +79,7 @@ def test_a_verb_leads_to_the_toolbox(tmp_path):
 
 
 def test_several_splits_run_one_after_the_other(tmp_path, miniature):
-    paths = [f"paths.datasets={miniature}", "data.splits=splits"]
+    paths = [f"paths.datasets={miniature}", "splits.store=splits"]
     done = mimi("-m", "split=1,2", *TINY, *paths, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     tables = [pd.read_csv(tmp_path / f"outputs/mimi/resnet18/split0{k}/predictions.csv") for k in (1, 2)]
@@ -89,7 +89,7 @@ def test_several_splits_run_one_after_the_other(tmp_path, miniature):
 
 
 def test_two_processes_score_every_test_image_once(tmp_path, miniature):
-    paths = [f"paths.datasets={miniature}", "data.splits=splits"]
+    paths = [f"paths.datasets={miniature}", "splits.store=splits"]
     ddp = ["trainer.devices=2", "trainer.strategy=ddp", "name=two"]
     assert mimi(*TINY, *paths, "data.epoch=longest", cwd=tmp_path).returncode == 0
     done = mimi(*TINY, *paths, *ddp, cwd=tmp_path)

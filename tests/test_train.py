@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 from PIL import Image
 
 from mimi_lightning import config, train
-from mimi_lightning.data.images import TestView
+from mimi_lightning.data.images import DecodedPicture, TestView
 from mimi_lightning.errors import ConfigError, DatasetError
 from mimi_lightning.evaluation.predictions import COLUMNS
 from mimi_lightning.metrics import srcc
@@ -42,7 +42,7 @@ def run(miniature, tmp_path, monkeypatch):
 
     def start(*overrides, datasets=miniature):
         config.register_resolvers()
-        paths = [f"paths.datasets={datasets}", f"data.splits={tmp_path}/splits", f"paths.outputs={tmp_path}/outputs"]
+        paths = [f"paths.datasets={datasets}", f"splits.store={tmp_path}/splits", f"paths.outputs={tmp_path}/outputs"]
         with initialize_config_dir(str(config.conf_dir()), version_base="1.3"):
             cfg = compose("config", [*SMALL, *paths, *overrides])
         train.train(cfg)
@@ -59,7 +59,7 @@ def damaged(miniature, tmp_path):
     data = train.make_data(_settings(datasets, tmp_path))
     data.setup()
     live = data.table[(data.table["dataset"] == "live") & (data.table["part"] == "train")]
-    path = data.paths[live.index[0]]
+    path = datasets / "databaserelease2" / live["image"].iloc[0]
     path.write_bytes(path.read_bytes()[:3000])
     return datasets, path
 
@@ -67,8 +67,9 @@ def damaged(miniature, tmp_path):
 def _settings(datasets, tmp_path):
     names = {"live": "databaserelease2"}
     live = {"reader": "mimi_lightning.data.owners.live.read", "folder": names["live"], "url": "", "quota": 2}
-    data = {"root": datasets, "splits": tmp_path / "splits", "split_seed": 19901116, "miniature": None, "quota": 2}
-    return {"datasets": {"live": live}, "split": 1, "seed": 0, "data": data}
+    splits = {"protocol": "generated", "store": tmp_path / "splits", "seed": 19901116}
+    data = {"root": datasets, "miniature": None, "quota": 2}
+    return {"datasets": {"live": live}, "split": 1, "seed": 0, "data": data, "splits": splits}
 
 
 def metrics_of(folder):
@@ -89,6 +90,7 @@ def test_a_run_leaves_all_that_a_reader_needs(run, capsys):
     assert figures["live"]["srcc"] == pytest.approx(srcc(live["proxy"], live["mos"]), abs=1e-9)
     assert figures["live"]["n"] == len(live)
     assert set(metrics["alignment"]) == {"native labels", "min-max labels", "aligned labels", "proxy scores"}
+    assert metrics["partition"]["protocol"] == "generated"
     assert len(metrics["partition"]["sha256"]) == 64
     assert np.asarray(Image.open(folder / "mappings.png")).std() > 5
     assert (folder / "config.yaml").is_file()
@@ -105,7 +107,7 @@ def test_a_checkpoint_alone_scores(run, miniature):
     (folder / "checkpoints" / "best.ckpt").rename(moved)
     model = QualityModel.load(moved)
     row = predictions[predictions["dataset"] == "csiq"].iloc[0]
-    image = TestView(768)(miniature / "CSIQ" / row["image"])
+    image = TestView(768)(DecodedPicture(miniature / "CSIQ" / row["image"], 768))
     number = torch.tensor([model.names.index("csiq")])
     with torch.no_grad():
         proxy = model(image[None])
@@ -243,3 +245,13 @@ def test_the_order_of_datasets_changes_nothing(run):
 def test_a_trainer_that_cannot_be_is_explained(run):
     with pytest.raises(ConfigError, match="The trainer cannot be set up"):
         run("trainer.accelerator=abacus")
+
+
+def test_a_run_from_the_decoded_cache_gives_the_same_predictions(run, tmp_path):
+    mix = ["dataset=[csiq,koniq]", "data.resize=56", "data.test_resize=60"]  # so that pictures are shrunk
+    files = pd.read_csv(run(*mix) / "predictions.csv")
+    cached = pd.read_csv(run(*mix, f"data.cache={tmp_path}/cache", "overwrite=true") / "predictions.csv")
+    assert cached.equals(files)
+    assert sorted(path.name for path in (tmp_path / "cache").glob("*.pixels")) == [
+        f"{dataset}-{resize}.pixels" for dataset in ("csiq", "koniq") for resize in (56, 60)
+    ]

@@ -7,6 +7,7 @@ Every verb is one function that adds its parser and one that does its work. Noth
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -47,6 +48,16 @@ def _add_data(verbs: argparse._SubParsersAction) -> None:
     make.add_argument("--seed", type=int, default=19901116, help="of contents, faults and raters (%(default)s)")
     make.add_argument("--side", type=int, default=160, help="of every picture, in pixels (%(default)s)")
     make.set_defaults(run=_make_miniature)
+    check = actions.add_parser(
+        "check",
+        help="find what is wrong with the datasets",
+        description="Read labels, partitions and every picture of the datasets that are there. The exit code is 1 when "
+        "something has to be mended.",
+    )
+    check.add_argument("overrides", metavar="KEY=VALUE", nargs="*", help="as in training: splits=liqe splits.lists=DIR")
+    check.add_argument("--config-dir", metavar="DIR", type=Path, help="holds dataset/NAME.yaml of datasets of your own")
+    check.add_argument("--json", action="store_true", help="for machines")
+    check.set_defaults(run=_check)
 
 
 def _make_miniature(args: argparse.Namespace) -> int:
@@ -57,6 +68,23 @@ def _make_miniature(args: argparse.Namespace) -> int:
     print(f"Their hidden quality, in JOD: {folder / 'hidden_quality.csv'}")
     print(f"Train on them: {PROGRAM} data=miniature paths.miniature={folder}")
     return 0
+
+
+def _check(args: argparse.Namespace) -> int:
+    from mimi_lightning import config
+
+    cfg = config.load(args.overrides, args.config_dir)
+
+    from mimi_lightning.data.check import check_datasets
+    from mimi_lightning.data.check_screens import show
+    from mimi_lightning.data.partitions import Protocol
+
+    report = check_datasets(cfg.datasets, Path(cfg.data.root), cfg.split, Protocol(**cfg.splits), not args.json)
+    if args.json:
+        print(json.dumps(report.as_dict(), indent=2))
+    else:
+        show(report)
+    return 0 if report.ok else 1
 
 
 VERBS: dict[str, Callable[[argparse._SubParsersAction], None]] = {"data": _add_data}

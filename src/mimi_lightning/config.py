@@ -38,6 +38,28 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("split_folder", split_folder, replace=True)
 
 
+def load(overrides: Iterable[str], folder: Path | None = None) -> DictConfig:
+    """Compose and check a configuration outside the main job; datasets that are not there are no error.
+
+    Args:
+        overrides: as on the command line.
+        folder: more configuration, such as dataset/<name>.yaml.
+
+    Raises:
+        ConfigError: what the main job would refuse as well.
+    """
+    register_resolvers()
+    search = [f"hydra.searchpath=[file://{folder.absolute()}]"] if folder else []
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        cfg = compose("config", [*overrides, *search], return_hydra_config=True)
+        choices = cfg.hydra.runtime.choices
+        OmegaConf.set_struct(cfg, False)
+        del cfg["hydra"]
+        OmegaConf.set_struct(cfg, True)
+        _check_content(cfg, choices, search)
+    return cfg
+
+
 def check(cfg: DictConfig, choices: Mapping[str, Any]) -> None:
     """Refuse a composed configuration that cannot run.
 
@@ -48,17 +70,24 @@ def check(cfg: DictConfig, choices: Mapping[str, Any]) -> None:
     Raises:
         ConfigError: unknown key, wrong type, value out of range, missing folder.
     """
+    _check_content(cfg, choices)
+    if cfg.data.miniature is None:
+        _check_folders(cfg)
+
+
+def _check_content(cfg: DictConfig, choices: Mapping[str, Any], search: Iterable[str] = ()) -> None:
+    """Check all that can be checked without looking for the datasets."""
     if "datasets" not in cfg:
         raise ConfigError("The mix is empty. Name at least one dataset: dataset=[live,csiq]")
     _drop_absent_datasets(cfg)
-    _check_keys(OmegaConf.to_container(cfg), _definitions(choices))
+    mix = [name for name, node in cfg.datasets.items() if "reader" in node]  # Hydra tells no choice of several options
+    _check_keys(OmegaConf.to_container(cfg), _definitions({**choices, "dataset": mix}, search))
     try:
         OmegaConf.resolve(cfg)
     except OmegaConfBaseException as error:
         raise ConfigError(f"The configuration cannot be resolved: {error}") from error
     _check_values(cfg)
-    if cfg.data.miniature is None:
-        _check_folders(cfg)
+    _check_lists(cfg)
 
 
 def explain(error: Exception, overrides: Iterable[str]) -> str:
@@ -75,10 +104,10 @@ def explain(error: Exception, overrides: Iterable[str]) -> str:
     return str(error)
 
 
-def _definitions(choices: Mapping[str, Any]) -> dict:
+def _definitions(choices: Mapping[str, Any], search: Iterable[str] = ()) -> dict:
     """Compose the chosen options alone: without experiment and without values from the command line."""
     groups = {group: option for group, option in choices.items() if "hydra" not in group and group not in OVERLAYS}
-    cfg = compose("config", [f"{group}={_literal(option)}" for group, option in groups.items()])
+    cfg = compose("config", [*(f"{group}={_literal(option)}" for group, option in groups.items()), *search])
     return OmegaConf.to_container(cfg)
 
 
@@ -140,6 +169,7 @@ def _check_values(cfg: DictConfig) -> None:
     for key in ("crop", "resize", "test_resize", "test_batch"):
         _need_whole(cfg, f"data.{key}", 1)
     _need_whole(cfg, "data.workers", 0)
+    _need_whole(cfg, "splits.seed", 0)
     if cfg.data.epoch != "longest":
         _need_whole(cfg, "data.epoch", 1, hint=" or longest")
     if str(cfg.trainer.precision) in ("16-true", "bf16-true"):
@@ -161,6 +191,14 @@ def _need_whole(cfg: DictConfig, key: str, low: int, high: int | None = None, hi
     if not whole or value < low or (high is not None and value > high):
         upto = "or more" if high is None else f"to {high}"
         raise ConfigError(f"{key}={value}: expected a whole number, {low} {upto}{hint}.")
+
+
+def _check_lists(cfg: DictConfig) -> None:
+    if "lists" in cfg.splits and not (cfg.splits.lists and Path(cfg.splits.lists).is_dir()):
+        found = "" if cfg.splits.lists is None else f" There is no folder {cfg.splits.lists}."
+        raise ConfigError(
+            f"splits={cfg.splits.protocol} needs splits.lists=DIR, the folder of the authors' lists.{found}"
+        )
 
 
 def _check_folders(cfg: DictConfig) -> None:

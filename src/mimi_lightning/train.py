@@ -75,7 +75,9 @@ def make_data(settings: Settings) -> MixedDataModule:
     arguments.pop("quota")  # each dataset has its own
     if miniature is not None:
         make_miniature(Path(arguments["root"]), **miniature)
-    return MixedDataModule(settings["datasets"], settings["split"], settings["seed"], **arguments)
+    return MixedDataModule(
+        settings["datasets"], settings["split"], settings["seed"], splits=settings["splits"], **arguments
+    )
 
 
 def make_model(settings: Settings, data: MixedDataModule) -> QualityModel:

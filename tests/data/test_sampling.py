@@ -95,3 +95,13 @@ def test_evaluation_sees_each_image_once_and_one_size_a_batch(sizes, batch, worl
     assert all(len({sizes[row] for row, _ in b}) == 1 and len(b) <= batch for b in batches)
     shares = [sum(map(len, SizeBatchSampler(rows, sizes, batch, rank=r, world=world))) for r in range(world)]
     assert max(shares) - min(shares) <= 1
+
+
+@property_test
+@given(mixes, quotas, st.integers(2, 3))
+def test_ranks_draw_disjoint_pieces_of_every_pass(mix, quota, world):
+    rows = rows_of(mix)
+    ranks = [MixedBatchSampler(rows, dict.fromkeys(mix, quota), seed=3, rank=r, world=world) for r in range(world)]
+    for same_step in zip(*(drawn(r, 2) for r in ranks), strict=True):
+        seeds = [seed for batch in same_step for _, seed in batch]
+        assert len(set(seeds)) == len(seeds)  # a seed names a position of a stream

@@ -10,24 +10,31 @@
 | distortion | fine label of the published vocabulary, "" when unknown |
 | level | strength as the owner numbers it, NaN when unknown |
 | scenes | scene labels joined by ";", "" when unknown |
+| part | train, val or test where the dataset brings a partition of its own, "" elsewhere |
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from mimi_lightning.data.owners.folder import leaves_folder
 from mimi_lightning.errors import DatasetError
 
-COLUMNS = ("dataset", "image", "mos", "std", "reference", "distortion", "level", "scenes")
+COLUMNS = ("dataset", "image", "mos", "std", "reference", "distortion", "level", "scenes", "part")
 NUMBERS = ("mos", "std", "level")
-TEXTS = ("image", "reference", "distortion", "scenes")
+TEXTS = ("image", "reference", "distortion", "scenes", "part")
+PARTS = ("train", "val", "test")
 
 
-def read_annotations(name: str, reader: str, folder: Path, url: str) -> pd.DataFrame:
+def read_annotations(
+    name: str, reader: str, folder: Path, url: str, options: Mapping[str, Any] | None = None
+) -> pd.DataFrame:
     """Read a dataset from the folder as its owner distributes it.
 
     Args:
@@ -35,6 +42,7 @@ def read_annotations(name: str, reader: str, folder: Path, url: str) -> pd.DataF
         reader: dotted path of a function `read(folder) -> DataFrame`, e.g. `mimi_lightning.data.owners.live.read`.
         folder: the dataset's folder.
         url: the owner's download page, named in errors.
+        options: keyword arguments of the reader, where one reader serves many datasets.
 
     Returns:
         A complete annotations table, ordered by image.
@@ -48,7 +56,7 @@ def read_annotations(name: str, reader: str, folder: Path, url: str) -> pd.DataF
     if not folder.is_dir():
         raise DatasetError(f"Dataset '{name}': there is no folder {folder}. {remedy}")
     try:
-        return complete(read(folder), name, folder)
+        return complete(read(folder, **(options or {})), name, folder)
     except DatasetError as error:
         raise DatasetError(f"Dataset '{name}': {error} {remedy}") from error
 
@@ -65,7 +73,8 @@ def complete(rows: pd.DataFrame, name: str, source: Path) -> pd.DataFrame:
         The table with all `COLUMNS`, ordered by image.
 
     Raises:
-        DatasetError: no rows, a column absent, an image without a name or listed twice, a score that is not finite.
+        DatasetError: no rows, a column absent, an image without a name or listed twice, a score that is not finite, a
+            part unknown or missing beside others, a file outside the folder.
     """
     absent = [column for column in ("image", "mos") if column not in rows]
     if absent:
@@ -80,6 +89,11 @@ def complete(rows: pd.DataFrame, name: str, source: Path) -> pd.DataFrame:
     _refuse(table["image"].eq(""), table, source, "an image without a name")
     _refuse(table["image"].duplicated(), table, source, "an image that is listed twice")
     _refuse(~np.isfinite(table["mos"]), table, source, "a score that is not a finite number")
+    if table["part"].any():
+        _refuse(~table["part"].isin(PARTS), table, source, f"a part other than {', '.join(PARTS)}")
+    for column in ("image", "reference"):
+        outside = leaves_folder(source, table[column])
+        _refuse(table[column].map(outside), table, source, f"a file outside the folder as its {column}")
     return table[list(COLUMNS)].sort_values("image", ignore_index=True)
 
 

@@ -12,16 +12,20 @@ import lightning
 import numpy as np
 import pandas as pd
 import torch
-from PIL import Image
+from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader, Dataset
 
 from mimi_lightning.data.annotations import read_annotations
-from mimi_lightning.data.images import TestView, TrainView, resized_size
+from mimi_lightning.data.cache import CachedImages
+from mimi_lightning.data.cache_build import open_cache
+from mimi_lightning.data.images import ImageFiles, Picture, Size, TestView, TrainView, mirror
+from mimi_lightning.data.partitions import Protocol, assign_parts
 from mimi_lightning.data.sampling import Draw, MixedBatchSampler, SizeBatchSampler
-from mimi_lightning.data.splits import COLUMNS, fingerprint, partition
 from mimi_lightning.errors import DatasetError
 
 Batch = dict[str, Any]
+Images = ImageFiles | CachedImages
+View = Callable[[Picture, int], torch.Tensor]
 
 
 @dataclass
@@ -35,38 +39,33 @@ class ImageRows(Dataset):
     """The images of an annotations table, by row.
 
     Args:
-        paths: file of each row.
+        images: picture of each row.
         mos: MOS of each row, native scale.
         dataset: number of each row's dataset, in alphabetical order of their names.
-        view: makes the tensor from a path and a seed.
+        view: makes the tensor from a picture and a seed.
     """
 
-    def __init__(
-        self,
-        paths: Sequence[Path],
-        mos: np.ndarray,
-        dataset: np.ndarray,
-        view: Callable[[Path, int], torch.Tensor],
-    ) -> None:
-        self.paths, self.mos, self.dataset, self.view = paths, mos, dataset, view
+    def __init__(self, images: Images, mos: np.ndarray, dataset: np.ndarray, view: View) -> None:
+        self.images, self.mos, self.dataset, self.view = images, mos, dataset, view
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.images)
 
     def __getitem__(self, draw: Draw) -> dict[str, Any] | Broken:
         row, seed = draw
         try:
-            image = self.view(self.paths[row], seed)
+            image = self.view(self.images[row], seed)
         except DatasetError as error:
             return Broken(str(error))
-        return {"image": image, "mos": self.mos[row], "dataset": self.dataset[row], "row": row}
+        return {"image": image, "mos": self.mos[row], "dataset": self.dataset[row], "row": row, "seed": seed}
 
 
 def collate(samples: Sequence[dict[str, Any] | Broken]) -> Batch:
     """Stack samples; the reasons of broken ones come along under `broken`.
 
     Returns:
-        image uint8 [B, 3, H, W], mos float32 [B] (native scale), dataset int64 [B], row int64 [B], broken [str].
+        image uint8 [B, 3, H, W], mos float32 [B] (native scale), dataset int64 [B], row int64 [B], seed int64 [B]
+        of the draws, broken [str].
     """
     whole = [sample for sample in samples if not isinstance(sample, Broken)]
     broken = [sample.reason for sample in samples if isinstance(sample, Broken)]
@@ -77,6 +76,7 @@ def collate(samples: Sequence[dict[str, Any] | Broken]) -> Batch:
         "mos": torch.tensor([sample["mos"] for sample in whole], dtype=torch.float32),
         "dataset": torch.tensor([sample["dataset"] for sample in whole]),
         "row": torch.tensor([sample["row"] for sample in whole]),
+        "seed": torch.tensor([sample["seed"] for sample in whole]),
         "broken": broken,
     }
 
@@ -85,12 +85,12 @@ class MixedDataModule(lightning.LightningDataModule):
     """Six (or any) IQA datasets as one stream of mixed batches.
 
     Args:
-        datasets: of each dataset its reader, folder, url and quota (conf/dataset).
+        datasets: of each dataset its reader, folder, url and quota, perhaps its table (conf/dataset).
         split: 1..10.
         seed: of the order of images and of their random views.
         root: folder that holds the datasets' folders.
-        splits: folder of the stored partitions.
-        split_seed: of the generated partitions.
+        splits: where the partitions come from (conf/splits), as `Protocol`.
+        cache: keep decoded pictures: in `cache` below the root (true), or in this folder.
         epoch: `longest` for one pass over the dataset that needs most batches, or a number of batches.
         resize: short side of training pictures in pixels, at most.
         crop: side of the training crop in pixels.
@@ -107,8 +107,8 @@ class MixedDataModule(lightning.LightningDataModule):
         seed: int,
         *,
         root: Path | str,
-        splits: Path | str,
-        split_seed: int,
+        splits: Mapping[str, Any],
+        cache: bool | Path | str | None = None,
         epoch: int | str = "longest",
         resize: int = 512,
         crop: int = 384,
@@ -120,7 +120,8 @@ class MixedDataModule(lightning.LightningDataModule):
         super().__init__()
         self.datasets = {name: dict(datasets[name]) for name in sorted(datasets)}
         self.split, self.seed = split, seed
-        self.root, self.store, self.split_seed = Path(root), Path(splits), split_seed
+        self.root, self.protocol = Path(root), Protocol(**splits)
+        self.cache = self.root / "cache" if cache is True else Path(cache) if cache else None
         self.steps = None if epoch == "longest" else int(epoch)
         self.train_view, self.test_view = TrainView(resize, crop), TestView(test_resize)
         self.test_batch, self.workers, self.on_error = test_batch, workers, on_error
@@ -133,18 +134,19 @@ class MixedDataModule(lightning.LightningDataModule):
         return list(self.datasets)
 
     def setup(self, stage: str | None = None) -> None:
-        """Read all annotations and this split's parts; does nothing the second time."""
+        """Read all annotations and this split's parts, build the decoded cache; does nothing the second time."""
         if self.table is not None:
             return
         tables = [
-            read_annotations(name, d["reader"], self.root / d["folder"], d["url"]) for name, d in self.datasets.items()
+            read_annotations(name, d["reader"], self.root / d["folder"], d["url"], d.get("table"))
+            for name, d in self.datasets.items()
         ]
-        table = pd.concat(tables, ignore_index=True)
         folders = {name: d["folder"] for name, d in self.datasets.items()}
-        partitions = partition(table, self.root, folders, self.store, self.split_seed)
-        self.fingerprint = fingerprint(partitions, self.split)
-        self.paths = [self.root / folders[d] / i for d, i in zip(table["dataset"], table["image"], strict=True)]
-        self.table = table.assign(part=partitions[COLUMNS[self.split - 1]].to_numpy())
+        self.parts = assign_parts(pd.concat(tables, ignore_index=True), self.root, folders, self.split, self.protocol)
+        self.table = self.parts.table
+        for dataset, number in self.parts.left_out.items():
+            rank_zero_warn(f"{number:,} images of {dataset} are in no part of split {self.split} and are left out.")
+        self.images = {resize: self._images(resize) for resize in {self.train_view.resize, self.test_view.resize}}
 
     def label_ranges(self) -> dict[str, tuple[float, float]]:
         """Lowest and highest MOS of each dataset's training part; they normalise the targets."""
@@ -187,24 +189,38 @@ class MixedDataModule(lightning.LightningDataModule):
         self.skipped.update(broken)
         return batch
 
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Mirror training pictures, on the device."""
+        if "image" in batch:
+            batch["image"] = mirror(batch["image"], batch.pop("seed"))
+        return batch
+
     def _eval_loader(self, part: str) -> DataLoader:
         rows = self.table.index[self.table["part"] == part]
+        images = self.images[self.test_view.resize]
+
+        def size(row: int) -> Size | None:
+            try:
+                return images.size(row)
+            except DatasetError:
+                return None  # reading it says what is wrong
+
         with ThreadPoolExecutor(max_workers=8) as pool:  # headers only, but a network disk answers slowly
-            sizes = list(pool.map(self._test_size, rows))
+            sizes = list(pool.map(size, rows))
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         return self._loader(self.test_view, SizeBatchSampler(rows, sizes, self.test_batch, rank, world))
 
-    def _test_size(self, row: int) -> tuple[int, int] | None:
-        try:
-            with Image.open(self.paths[row]) as image:
-                return resized_size(image.size, self.test_view.resize)
-        except OSError:
-            return None  # reading it says what is wrong
+    def _images(self, resize: int) -> Images:
+        """Pictures of all rows, from the decoded cache if there is to be one."""
+        folders = {name: d["folder"] for name, d in self.datasets.items()}
+        rows = zip(self.table["dataset"], self.table["image"], strict=True)
+        files = ImageFiles([self.root / folders[dataset] / image for dataset, image in rows], resize)
+        return open_cache(self.table, self.root, folders, files, self.cache) if self.cache else files
 
-    def _loader(self, view: Callable[[Path, int], torch.Tensor], sampler: Any) -> DataLoader:
+    def _loader(self, view: View, sampler: Any) -> DataLoader:
         number = self.table["dataset"].map(self.names.index).to_numpy()
         return DataLoader(
-            ImageRows(self.paths, self.table["mos"].to_numpy(), number, view),
+            ImageRows(self.images[view.resize], self.table["mos"].to_numpy(), number, view),
             batch_sampler=sampler,
             collate_fn=collate,
             num_workers=self.workers,

@@ -12,7 +12,7 @@ import io
 import os
 import tempfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +44,7 @@ def assign_contents(annotations: pd.DataFrame, root: Path, folders: Mapping[str,
         if (dataset, reference) in known:
             return known[dataset, reference]
         path = root / folders[dataset] / reference
-        if own or not path.is_file():
+        if own or not os.path.isfile(path):  # Path.is_file fails on words that are too long for a name
             return f"{dataset}:{reference}"
         pixels = read_image(path)
         return hashlib.sha256(repr(pixels.size).encode() + pixels.tobytes()).hexdigest()[:16]
@@ -56,7 +56,12 @@ def assign_contents(annotations: pd.DataFrame, root: Path, folders: Mapping[str,
 
 
 def partition(
-    annotations: pd.DataFrame, root: Path, folders: Mapping[str, str], store: Path, seed: int
+    annotations: pd.DataFrame,
+    root: Path,
+    folders: Mapping[str, str],
+    store: Path,
+    seed: int,
+    given: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Read the stored partitions of the datasets, making those that are not there yet.
 
@@ -69,6 +74,7 @@ def partition(
         folders: folder of each dataset below the root.
         store: folder of the stored partitions, one CSV a dataset.
         seed: of the shuffles.
+        given: partitions of other datasets, columns as returned; contents shared with them follow them as well.
 
     Returns:
         The annotations' rows with the columns dataset, image, content and split01..split10 (train, val or test).
@@ -84,11 +90,12 @@ def partition(
     for dataset, rows in annotations.groupby("dataset", sort=True):
         if dataset not in tables:
             contents = assign_contents(rows, root, folders)
-            drawn = pd.concat([t.drop(columns="image") for t in tables.values()]) if tables else pd.DataFrame()
+            before = [table for table in (given, *tables.values()) if table is not None]
+            drawn = pd.concat([t[["content", *COLUMNS]] for t in before]) if before else pd.DataFrame()
             tables[dataset] = _draw(rows, contents, drawn, seed)
             _write(tables[dataset], store / f"generated-{seed}" / f"{dataset}.csv")
     table = pd.concat([tables[name].assign(dataset=name) for name in sorted(tables)])
-    check_leaks(table)
+    check_leaks(table if given is None else pd.concat([given, table]))
     order = pd.MultiIndex.from_frame(annotations[["dataset", "image"]])
     return table.set_index(["dataset", "image"]).loc[order].reset_index()
 
@@ -102,15 +109,21 @@ def check_leaks(table: pd.DataFrame) -> None:
     Raises:
         DatasetError: names the split, the content, its datasets and parts.
     """
+    for column, content, rows in find_leaks(table):
+        places = " and ".join(sorted({f"{d} {p}" for d, p in zip(rows["dataset"], rows[column], strict=True)}))
+        raise DatasetError(
+            f"{column} leaks: the content {content} stands in {places}.\n"
+            "Delete the stored partitions of these datasets to draw them anew, side by side; published lists that "
+            "leak cannot be used together."
+        )
+
+
+def find_leaks(table: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
+    """Find contents that stand in two parts: split column, content and its rows; columns as `check_leaks`."""
     for column in COLUMNS:
         parts = table.groupby("content")[column].nunique()
         for content in parts.index[parts > 1]:
-            rows = table[table["content"] == content]
-            places = " and ".join(sorted({f"{d} {p}" for d, p in zip(rows["dataset"], rows[column], strict=True)}))
-            raise DatasetError(
-                f"{column} leaks: the content {content} stands in {places}.\n"
-                "Delete the stored partitions of these datasets to draw them anew, side by side."
-            )
+            yield column, content, table[(table["content"] == content) & table[column].notna()]
 
 
 def fingerprint(table: pd.DataFrame, split: int) -> str:
@@ -128,7 +141,7 @@ def _draw(rows: pd.DataFrame, contents: pd.Series, drawn: pd.DataFrame, seed: in
         )
     table = pd.DataFrame({"image": rows["image"], "content": contents})
     for split, column in zip(SPLITS, COLUMNS, strict=True):
-        fixed = dict(zip(drawn["content"], drawn[column], strict=True)) if len(drawn) else {}
+        fixed = drawn.dropna(subset=[column]).set_index("content")[column].to_dict() if len(drawn) else {}
         order = np.random.default_rng([seed, split, zlib.crc32(dataset.encode())]).permutation(names)
         table[column] = contents.map(_deal(order, {name: fixed[name] for name in names if name in fixed}))
     return table
@@ -159,7 +172,7 @@ def _read_contents(path: Path) -> dict[tuple[str, str], str]:
 
 
 def _read(path: Path, rows: pd.DataFrame) -> pd.DataFrame:
-    remedy = f"Delete {path} to draw this partition anew, or set data.split_seed."
+    remedy = f"Delete {path} to draw this partition anew, or set splits.seed."
     head, _, body = path.read_text(encoding="utf-8").partition("\n")
     if head != HASH_LINE + hashlib.sha256(body.encode()).hexdigest():
         raise DatasetError(f"The stored partition {path} was changed after it was drawn.\n{remedy}")
@@ -180,5 +193,5 @@ def _write(table: pd.DataFrame, path: Path) -> None:
     except OSError as error:
         raise DatasetError(
             f"The partition cannot be stored in {path.parent}: {error.strerror}.\n"
-            "Set data.splits=DIR to a folder of yours."
+            "Set splits.store=DIR to a folder of yours."
         ) from error

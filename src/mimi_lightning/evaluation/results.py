@@ -53,7 +53,12 @@ def write_results(
         "alignment": _alignment(data, model, predictions),
         "best_epoch": torch.load(checkpoint, map_location="cpu", weights_only=True)["epoch"],
         "skipped": skipped,
-        "partition": {"protocol": f"generated-{data.split_seed}", "sha256": data.fingerprint},
+        "partition": {
+            "protocol": data.protocol.protocol,
+            "sha256": data.parts.sha256,
+            "sources": data.parts.sources,
+            "left_out": data.parts.left_out,
+        },
         "seed": data.seed,
         "versions": {"mimi_lightning": __version__, "torch": torch.__version__, "python": platform.python_version()},
     }
@@ -74,6 +79,8 @@ def show_results(run: Path) -> None:
         console.print("   ".join(f"{name} [bold]{value:.4f}[/bold]" for name, value in metrics["alignment"].items()))
     if metrics["skipped"]:
         console.print(f"[bold]{metrics['skipped']} images could not be read and were left out.[/bold]")
+    for dataset, number in metrics["partition"]["left_out"].items():
+        console.print(f"[bold]{number:,} images of {dataset} are in no part of this split and were left out.[/bold]")
     for what, file in FILES.items():
         console.print(f"{what:<12}{run / file}", highlight=False)
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mimi_lightning.data.miniature import photographic, synthetic
 from mimi_lightning.data.miniature.contents import cut_contents, deal_contents
 from mimi_lightning.data.miniature.picture import Layout, Picture, load, save
 from mimi_lightning.data.miniature.ratings import SCALES, make_judge
 from mimi_lightning.data.miniature.writers import write_csv
+from mimi_lightning.progress import progress_bar
 
 LAYOUTS: dict[str, Layout] = synthetic.LAYOUTS | photographic.LAYOUTS
 
@@ -41,7 +41,7 @@ def write_datasets(root: Path, photos: Path | None, parameters: Mapping[str, obj
     }
     judge = make_judge()
     tables = {}
-    with _bar(progress) as bar:
+    with progress_bar(progress) as bar:
         task = bar.add_task("Miniature datasets", total=sum(map(len, plans.values())))
         for name, layout in LAYOUTS.items():
             folder = root / layout.folder
@@ -70,8 +70,3 @@ def _write_keys(root: Path, pictures: pd.DataFrame) -> None:
     photographs = pictures[pictures["path"] == pictures["reference"]]
     names = photographs.assign(content=[content.name for content in photographs["content"]])
     write_csv(root / "contents.csv", names[["dataset", "reference", "content"]])
-
-
-def _bar(visible: bool) -> Progress:
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    return Progress(*columns, disable=not visible)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from mimi_lightning.errors import DatasetError
@@ -47,6 +48,28 @@ def match_pictures(labels: Path, folder: Path, labelled: Collection[str], found:
         f"{labels} labels {len(set(labelled))} pictures, but {folder} holds {len(set(found))}: there is {fault}. "
         "Unpack the dataset again."
     )
+
+
+def leaves_folder(folder: Path, names: Iterable[str]) -> dict[str, bool]:
+    """Tell of each name whether it leads out of the folder: absolute, through `..`, or by a symbolic link.
+
+    Args:
+        folder: a dataset's folder; may be a link itself.
+        names: paths relative to it; need not exist.
+    """
+    root = os.path.realpath(folder)
+    parents: dict[str, str] = {}
+
+    def leaves(name: str) -> bool:
+        parent = os.path.dirname(name)
+        if parent not in parents:  # following links is slow, and pictures share few directories
+            parents[parent] = os.path.realpath(os.path.join(root, parent))
+        path = os.path.join(parents[parent], os.path.basename(name))
+        if os.path.islink(path):
+            path = os.path.realpath(path)
+        return os.path.isabs(name) or not os.path.normpath(path).startswith(root + os.sep)
+
+    return {name: leaves(name) for name in names}
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

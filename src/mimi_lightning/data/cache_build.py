@@ -1,0 +1,206 @@
+"""Building the decoded cache: once, whole or not at all, whoever asks.
+
+Images that changed are decoded again, the rest is copied from the cache before. A cache is written under another name
+and renamed when it is complete; processes that still read the one before keep it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import pandas as pd
+import PIL
+from filelock import FileLock, Timeout
+from rich.console import Console
+
+from mimi_lightning.data.cache import MARK, TAIL, CachedImages, Entry, PixelFile
+from mimi_lightning.data.images import ImageFiles
+from mimi_lightning.errors import DatasetError
+from mimi_lightning.progress import in_threads
+
+REMEDY = "Set data.cache=DIR to a folder with more room, or data.cache=null to do without."
+
+RECIPE = 1  # counts changes of what is stored
+
+console = Console(stderr=True)
+
+
+def open_cache(
+    table: pd.DataFrame, root: Path, folders: Mapping[str, str], files: ImageFiles, store: Path
+) -> CachedImages:
+    """Open the caches of all datasets, after building what is missing, cut off or out of date.
+
+    Any number of processes may ask for the same cache at once: one builds it, the others wait.
+
+    Args:
+        table: columns dataset and image; its index counts the rows of `files`.
+        root: folder of all datasets.
+        folders: folder of each dataset below the root.
+        files: the pictures by row, undecoded.
+        store: folder of the caches.
+
+    Raises:
+        DatasetError: the store cannot be written or has no room; what was there before remains.
+    """
+    parts = []
+    for dataset, rows in table.groupby("dataset", sort=True):
+        images, folder = rows["image"].tolist(), root / folders[dataset]
+        path = store / f"{dataset}-{files.resize}.pixels"
+        parts.append((ensure(path, folder, images, files.resize), rows.index.to_numpy(), images))
+    return CachedImages(files, parts)
+
+
+def ensure(path: Path, folder: Path, images: Sequence[str], resize: int) -> PixelFile:
+    """Open one cache, after building it when it does not hold these images as they are now.
+
+    Args:
+        path: the cache file.
+        folder: folder of the dataset.
+        images: paths relative to the folder.
+        resize: short side of a picture in pixels, at most.
+
+    Raises:
+        DatasetError: as `open_cache`.
+    """
+    wanted = Wanted(images, ImageFiles([folder / image for image in images], resize))
+    cache = wanted.current(path)
+    if wanted.all_found(cache):
+        return cache
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(path):
+            cache = wanted.current(path)  # another process may have built it while this one waited
+            if not wanted.all_found(cache):
+                _build(path, wanted, cache)
+    except OSError as error:
+        raise DatasetError(
+            f"The cache {path} cannot be written: {error.strerror or error}. What was there before is still there.\n"
+            f"{REMEDY}"
+        ) from error
+    return PixelFile(path)
+
+
+class Wanted:
+    """What a cache has to hold: images as they are on disk now, resized and decoded in one way.
+
+    Args:
+        images: paths relative to the dataset's folder.
+        files: the same images, undecoded.
+    """
+
+    def __init__(self, images: Sequence[str], files: ImageFiles) -> None:
+        self.images, self.files = images, files
+        self.settings = {"recipe": RECIPE, "pillow": PIL.__version__, "resize": files.resize}
+        self.facts = list(in_threads(_look_at, files.paths, "", visible=False))
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def current(self, path: Path) -> PixelFile | None:
+        """The cache that is there, if it is complete and was made in the same way."""
+        try:
+            cache = PixelFile(path)
+        except DatasetError:
+            return None
+        return cache if cache.settings == self.settings else None
+
+    def found(self, cache: PixelFile | None, row: int) -> Entry | None:
+        """Entry of an image in a cache, unless its file has changed."""
+        entry = cache.images.get(self.images[row]) if cache else None
+        return entry if entry and (entry.bytes, entry.mtime) == self.facts[row] else None
+
+    def all_found(self, cache: PixelFile | None) -> bool:
+        """Whether a cache holds every image as it is now."""
+        return cache is not None and all(self.found(cache, row) for row in range(len(self)))
+
+
+def _look_at(path: str) -> tuple[int, int]:
+    """Size in bytes and time in nanoseconds: what changes when a file does."""
+    try:
+        facts = os.stat(path)
+    except OSError:
+        return -1, 0
+    return facts.st_size, facts.st_mtime_ns
+
+
+def _build(path: Path, wanted: Wanted, old: PixelFile | None) -> None:
+    rows = range(len(wanted))
+    needed = sum(in_threads(lambda row: _measure(wanted, old, row), rows, f"Measuring {path.stem}"))
+    _announce(path, len(rows), needed)
+    index, offset = {}, 0
+    pictures = in_threads(lambda row: _load(wanted, old, row), rows, f"Decoding {path.stem}")
+    with closing(pictures), _draft(path) as file:
+        for row, pixels in zip(rows, pictures, strict=True):
+            file.write(pixels.data)
+            index[wanted.images[row]] = Entry(*wanted.facts[row], offset, *pixels.shape[1:])
+            offset += pixels.size
+        text = json.dumps({"built": uuid.uuid4().hex, "settings": wanted.settings, "images": index}).encode()
+        file.write(text + TAIL.pack(len(text), MARK))
+
+
+def _measure(wanted: Wanted, old: PixelFile | None, row: int) -> int:
+    """Bytes of a decoded picture."""
+    if entry := wanted.found(old, row):
+        return 3 * entry.height * entry.width
+    try:
+        return 3 * math.prod(wanted.files.size(row))
+    except DatasetError:
+        return 0
+
+
+def _load(wanted: Wanted, old: PixelFile | None, row: int) -> np.ndarray:
+    """Planes of a picture, uint8 [3, height, width]; of height 0 if it cannot be decoded."""
+    if entry := wanted.found(old, row):
+        return old.read(entry)
+    try:
+        picture = wanted.files[row]
+    except DatasetError:
+        return np.empty((3, 0, 0), np.uint8)
+    return np.ascontiguousarray(picture.window((0, 0, *picture.size)).numpy())
+
+
+def _announce(path: Path, number: int, needed: int) -> None:
+    """Say what will be written, or that there is no room for it."""
+    free = shutil.disk_usage(path.parent).free
+    sizes = f"{number:,} pictures of {path.stem} need {needed / 1e9:.2f} GB; {path.parent} has {free / 1e9:.2f} GB free"
+    if needed > free:
+        raise DatasetError(f"No room for the decoded cache: {sizes}.\n{REMEDY}")
+    console.print(f"Decoded cache: {sizes}.")
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold the right to build a cache; the system gives it back when a process dies."""
+    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    try:
+        lock.acquire(timeout=0.5)
+    except Timeout:
+        console.print(f"Waiting for another process that builds {path}.")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _draft(path: Path) -> Iterator[IO[bytes]]:
+    """Write a file that appears whole or not at all; the lock keeps others from the same draft."""
+    draft = path.with_name(f".{path.name}.draft")
+    try:
+        with open(draft, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)

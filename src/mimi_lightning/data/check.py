@@ -1,0 +1,223 @@
+"""What is wrong with the datasets on disk: labels, pictures, parts."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mimi_lightning.data.annotations import PARTS, read_annotations
+from mimi_lightning.data.images import read_image
+from mimi_lightning.data.partitions import Parts, Protocol, assign_parts
+from mimi_lightning.data.splits import find_leaks
+from mimi_lightning.errors import DatasetError, ScoreError
+from mimi_lightning.metrics import srcc
+from mimi_lightning.progress import in_threads
+
+BEYOND = 1e-3  # of the published range: how far labels may pass its ends, which are rounded
+
+
+@dataclass
+class Finding:
+    """What was found of one dataset.
+
+    Args:
+        dataset: its name.
+        folder: its folder.
+        url: where its owner offers it.
+        published: number of images that the owner publishes, None when it is not known.
+        present: whether the folder is there.
+        images: number of labelled images.
+        unreadable: what is said of each image that cannot be read.
+        duplicates: groups of images with the same pixels, as dataset/image; some may be of other datasets.
+        labels: lowest and highest MOS.
+        range: published lowest and highest.
+        direction: how higher MOS was found to be better; "" when nothing tells.
+        references: number of references, the images themselves among them where they have no other.
+        source: where the partition comes from.
+        parts: number of images in train, val and test.
+        left_out: number of images in no part.
+        distortions: share of images with a distortion label.
+        scenes: share of images with scene labels.
+        problems: what has to be mended.
+    """
+
+    dataset: str
+    folder: str
+    url: str
+    published: int | None
+    range: list[float]
+    present: bool = True
+    images: int = 0
+    unreadable: list[str] = field(default_factory=list)
+    duplicates: list[list[str]] = field(default_factory=list)
+    labels: list[float] = field(default_factory=list)
+    direction: str = ""
+    references: int = 0
+    source: str = ""
+    parts: dict[str, int] = field(default_factory=dict)
+    left_out: int = 0
+    distortions: float = 0.0
+    scenes: float = 0.0
+    problems: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Report:
+    """Findings of all datasets, and problems that are of no single one."""
+
+    split: int
+    findings: list[Finding]
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing has to be mended."""
+        return not self.problems and not any(finding.problems for finding in self.findings)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain containers for JSON."""
+        return {"ok": self.ok, **asdict(self)}
+
+
+def check_datasets(
+    datasets: Mapping[str, Mapping[str, Any]], root: Path, split: int, protocol: Protocol, progress: bool = True
+) -> Report:
+    """Read labels, partition and every picture of the datasets that are there.
+
+    Args:
+        datasets: of each dataset reader, folder, url, range and images (conf/dataset).
+        root: folder of all datasets.
+        split: 1..10, whose parts are counted; leaks are looked for in all ten.
+        protocol: where partitions come from.
+        progress: show a progress bar.
+    """
+    report = Report(split, [_finding(name, dataset, root) for name, dataset in sorted(datasets.items())])
+    tables = [table for finding in report.findings if (table := _read_labels(finding, datasets, root)) is not None]
+    if not tables:
+        report.problems.append(f"There is no dataset to check in {root.absolute()}. Set paths.datasets=DIR.")
+        return report
+    annotations = pd.concat(tables, ignore_index=True)
+    folders = {name: dataset["folder"] for name, dataset in datasets.items()}
+    try:
+        parts = assign_parts(annotations, root, folders, split, protocol)
+    except DatasetError as error:
+        report.problems.append(str(error))
+        parts = None
+    digests = _read_pictures(report, annotations, root, folders, progress)
+    known = {finding.dataset: finding for finding in report.findings}
+    for name, rows in annotations.groupby("dataset"):
+        _look_at_labels(known[name], rows)
+    if parts:
+        for name, rows in parts.table.groupby("dataset"):
+            _look_at_parts(known[name], rows, parts)
+        _find_duplicates_across_parts(report, parts, annotations, digests)
+    return report
+
+
+def _finding(name: str, dataset: Mapping[str, Any], root: Path) -> Finding:
+    folder = root / dataset["folder"]
+    finding = Finding(name, str(folder), dataset["url"], dataset["images"], list(dataset["range"]))
+    finding.present = folder.is_dir()
+    return finding
+
+
+def _read_labels(finding: Finding, datasets: Mapping[str, Mapping[str, Any]], root: Path) -> pd.DataFrame | None:
+    if not finding.present:
+        return None
+    dataset = datasets[finding.dataset]
+    try:
+        return read_annotations(
+            finding.dataset, dataset["reader"], root / dataset["folder"], dataset["url"], dataset.get("table")
+        )
+    except DatasetError as error:
+        finding.problems.append(str(error))
+        return None
+
+
+def _read_pictures(
+    report: Report, annotations: pd.DataFrame, root: Path, folders: Mapping[str, str], progress: bool
+) -> pd.Series:
+    """Decode every picture; return hashes of the pixels, aligned with the annotations, nan where there are none."""
+    rows = list(zip(annotations["dataset"], annotations["image"], strict=True))
+    paths = [root / folders[dataset] / image for dataset, image in rows]
+    digests = list(in_threads(read_digest, paths, "Reading pictures", progress))
+    known = {finding.dataset: finding for finding in report.findings}
+    same: dict[str, list[str]] = {}
+    for (dataset, image), (digest, fault) in zip(rows, digests, strict=True):
+        if fault:
+            known[dataset].unreadable.append(fault)
+        else:
+            same.setdefault(digest, []).append(f"{dataset}/{image}")
+    for finding in report.findings:
+        prefix = f"{finding.dataset}/"
+        finding.duplicates = [g for g in same.values() if len(g) > 1 and any(name.startswith(prefix) for name in g)]
+        if finding.unreadable:
+            finding.problems.append(f"{len(finding.unreadable):,} pictures cannot be read: {finding.unreadable[0]}")
+    return pd.Series([digest for digest, _ in digests], index=annotations.index, dtype=object)
+
+
+def read_digest(path: Path) -> tuple[str | None, str]:
+    """Hash of a picture's pixels, or what is wrong with it."""
+    try:
+        image = read_image(path)
+    except DatasetError as error:
+        return None, str(error)
+    return hashlib.sha256(repr(image.size).encode() + image.tobytes()).hexdigest(), ""
+
+
+def _look_at_labels(finding: Finding, rows: pd.DataFrame) -> None:
+    finding.images = len(rows)
+    finding.references = rows["reference"].nunique()
+    finding.labels = [float(rows["mos"].min()), float(rows["mos"].max())]
+    low, high = finding.range
+    if finding.labels[0] < low - BEYOND * (high - low) or finding.labels[1] > high + BEYOND * (high - low):
+        found = " to ".join(f"{label:g}" for label in finding.labels)
+        finding.problems.append(f"MOS runs from {found}, beyond the published range {low:g} to {high:g}.")
+    by_level = _srcc_with_level(rows)
+    if not math.isnan(by_level):
+        finding.direction = f"SRCC {by_level:+.2f} with the level of distortion"
+        if by_level > 0:
+            finding.problems.append(f"MOS rises with the level of distortion (SRCC {by_level:+.2f}): lower is better?")
+
+
+def _srcc_with_level(rows: pd.DataFrame) -> float:
+    """Mean over the distortions of the SRCC between MOS and level; nan when no level is known."""
+    figures = []
+    for _, group in rows.dropna(subset=["level"]).groupby("distortion"):
+        try:
+            figures.append(srcc(group["level"].to_numpy(), group["mos"].to_numpy()))
+        except ScoreError:
+            continue  # one level, or too few images
+    return float(np.mean(figures)) if figures else math.nan
+
+
+def _look_at_parts(finding: Finding, rows: pd.DataFrame, parts: Parts) -> None:
+    finding.source = parts.sources[finding.dataset]
+    counts = rows["part"].value_counts()
+    finding.parts = {part: int(counts.get(part, 0)) for part in PARTS}
+    finding.left_out = int(parts.left_out.get(finding.dataset, 0))
+    finding.distortions = float((rows["distortion"] != "").mean())
+    finding.scenes = float((rows["scenes"] != "").mean())
+    if finding.source in ("liqe", "mimi_cnn") and not finding.direction:
+        finding.direction = f"every MOS as in the {finding.source} lists"
+    for part, number in finding.parts.items():
+        if number == 0:
+            finding.problems.append(f"No image is in {part}.")
+
+
+def _find_duplicates_across_parts(report: Report, parts: Parts, annotations: pd.DataFrame, digests: pd.Series) -> None:
+    """Pictures that are the same pixel for pixel are one content, whatever their references say."""
+    rows = annotations.assign(content=digests)[["dataset", "image", "content"]].dropna()
+    table = parts.partition.drop(columns="content").merge(rows, on=["dataset", "image"])
+    leaks = {content: (column, group) for column, content, group in find_leaks(table)}
+    for column, group in leaks.values():
+        places = zip(group["dataset"], group["image"], group[column], strict=True)
+        names = " and ".join(f"{dataset}/{image} in {part}" for dataset, image, part in places)
+        report.problems.append(f"The same picture in two parts of {column}: {names}.")
