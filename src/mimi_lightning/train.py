@@ -103,15 +103,18 @@ def _make_trainer(run: Path, settings: Settings) -> lightning.Trainer:
         filename="best",
         monitor=settings["monitor"],
         mode="max",
-        save_last=True,
         enable_version_counter=False,
+    )
+    # Every epoch, whether it was validated or not: an interrupted run goes on from here.
+    last = ModelCheckpoint(
+        run / "checkpoints", filename="last", save_on_train_epoch_end=True, enable_version_counter=False
     )
     try:
         return lightning.Trainer(
             **settings["trainer"],
             default_root_dir=run,
             logger=instantiate(settings["logger"]),
-            callbacks=[best],
+            callbacks=[best, last],  # testing takes the weights of the first
             use_distributed_sampler=False,  # the project's samplers know their rank
             enable_model_summary=False,
         )
