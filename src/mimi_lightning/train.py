@@ -8,6 +8,7 @@ import os
 import platform
 import shutil
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,12 @@ from mimi_lightning.evaluation.alignment import pooled_srcc, read_hidden_quality
 from mimi_lightning.evaluation.figures import draw_mappings
 from mimi_lightning.evaluation.predictions import make_predictions
 from mimi_lightning.evaluation.protocol import score_run, terminal_table
-from mimi_lightning.module import QualityModel
+from mimi_lightning.module import QualityModel, build
 
 Settings = dict[str, Any]
+
+# Keys of `data` that nothing here reads: other nodes refer to them.
+REFERRED = ("quota", "resize", "crop", "test_resize", "small_images")
 
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its tips and its account of what is obvious
 warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")  # Lightning's own, in its newest release
@@ -64,6 +68,8 @@ def show(run: Path) -> None:
     if metrics["alignment"]:
         console.print("Pooled SRCC over all test parts against the hidden quality (pseudo-MOS):")
         console.print("   ".join(f"{name} [bold]{value:.4f}[/bold]" for name, value in metrics["alignment"].items()))
+    if metrics["tasks"]:
+        console.print("   ".join(f"{name} [bold]{value:.3f}[/bold]" for name, value in metrics["tasks"].items()))
     if metrics["skipped"]:
         console.print(f"[bold]{metrics['skipped']} images could not be read and were left out.[/bold]")
     for what, name in [
@@ -94,9 +100,9 @@ def _run(run: Path, settings: Settings) -> None:
 
 def make_data(settings: Settings) -> MixedDataModule:
     """The data module of a resolved configuration; builds the miniature datasets first where they are asked for."""
-    arguments = dict(settings["data"])
+    arguments = {key: value for key, value in settings["data"].items() if key not in REFERRED}
+    arguments |= {f"{stage}_view": build(view, Callable) for stage, view in settings["view"].items()}
     miniature = arguments.pop("miniature")
-    arguments.pop("quota")  # each dataset has its own
     if miniature is not None:
         make_miniature(Path(arguments["root"]), **miniature)
     return MixedDataModule(settings["datasets"], settings["split"], settings["seed"], **arguments)
@@ -114,6 +120,7 @@ def make_model(settings: Settings, data: MixedDataModule) -> QualityModel:
         mapper=settings["mapper"],
         objective=settings["objective"],
         datasets=facts,
+        tasks=settings.get("tasks"),
         optimizer=settings["optimizer"],
         scheduler=settings["scheduler"],
     )
@@ -178,6 +185,7 @@ def _write_results(
     metrics = {
         "run": name,
         "figures": json.loads(figures.to_json(orient="index", double_precision=15)),
+        "tasks": model.accuracies,
         "alignment": _alignment(data, model, predictions),
         "best_epoch": torch.load(trainer.checkpoint_callback.best_model_path, weights_only=True)["epoch"],
         "skipped": len(data.skipped),

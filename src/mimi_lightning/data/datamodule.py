@@ -13,15 +13,16 @@ import numpy as np
 import pandas as pd
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from mimi_lightning.data.annotations import read_annotations
-from mimi_lightning.data.images import TestView, TrainView, resized_size
+from mimi_lightning.data.labels import add_scenes, distortion_labels, scene_labels
 from mimi_lightning.data.sampling import Draw, MixedBatchSampler, SizeBatchSampler
 from mimi_lightning.data.splits import COLUMNS, fingerprint, partition
 from mimi_lightning.errors import DatasetError
 
 Batch = dict[str, Any]
+View = Callable[[Path, int], torch.Tensor]
 
 
 @dataclass
@@ -36,19 +37,12 @@ class ImageRows(Dataset):
 
     Args:
         paths: file of each row.
-        mos: MOS of each row, native scale.
-        dataset: number of each row's dataset, in alphabetical order of their names.
+        facts: what a batch carries of each row beside its image, columns of the same length.
         view: makes the tensor from a path and a seed.
     """
 
-    def __init__(
-        self,
-        paths: Sequence[Path],
-        mos: np.ndarray,
-        dataset: np.ndarray,
-        view: Callable[[Path, int], torch.Tensor],
-    ) -> None:
-        self.paths, self.mos, self.dataset, self.view = paths, mos, dataset, view
+    def __init__(self, paths: Sequence[Path], facts: Mapping[str, np.ndarray], view: View) -> None:
+        self.paths, self.facts, self.view = paths, facts, view
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -59,26 +53,18 @@ class ImageRows(Dataset):
             image = self.view(self.paths[row], seed)
         except DatasetError as error:
             return Broken(str(error))
-        return {"image": image, "mos": self.mos[row], "dataset": self.dataset[row], "row": row}
+        return {"image": image, "row": row, **{name: column[row] for name, column in self.facts.items()}}
 
 
 def collate(samples: Sequence[dict[str, Any] | Broken]) -> Batch:
     """Stack samples; the reasons of broken ones come along under `broken`.
 
     Returns:
-        image uint8 [B, 3, H, W], mos float32 [B] (native scale), dataset int64 [B], row int64 [B], broken [str].
+        image uint8 [B, ...] as the view makes it, row int64 [B], each of the facts [B, ...], broken [str].
     """
     whole = [sample for sample in samples if not isinstance(sample, Broken)]
     broken = [sample.reason for sample in samples if isinstance(sample, Broken)]
-    if not whole:
-        return {"broken": broken}
-    return {
-        "image": torch.stack([sample["image"] for sample in whole]),
-        "mos": torch.tensor([sample["mos"] for sample in whole], dtype=torch.float32),
-        "dataset": torch.tensor([sample["dataset"] for sample in whole]),
-        "row": torch.tensor([sample["row"] for sample in whole]),
-        "broken": broken,
-    }
+    return {**(default_collate(whole) if whole else {}), "broken": broken}
 
 
 class MixedDataModule(lightning.LightningDataModule):
@@ -92,9 +78,8 @@ class MixedDataModule(lightning.LightningDataModule):
         splits: folder of the stored partitions.
         split_seed: of the generated partitions.
         epoch: `longest` for one pass over the dataset that needs most batches, or a number of batches.
-        resize: short side of training pictures in pixels, at most.
-        crop: side of the training crop in pixels.
-        test_resize: short side of validation and test pictures in pixels, at most.
+        train_view: what training sees of a picture: a tensor from a path and a seed.
+        test_view: what validation and testing see; its `size` says which pictures can share a batch.
         test_batch: images of one size tested together, at most.
         workers: processes that read images.
         on_error: `raise` stops at an image that cannot be read; `skip` leaves it out and counts it.
@@ -109,10 +94,9 @@ class MixedDataModule(lightning.LightningDataModule):
         root: Path | str,
         splits: Path | str,
         split_seed: int,
+        train_view: View,
+        test_view: View,
         epoch: int | str = "longest",
-        resize: int = 512,
-        crop: int = 384,
-        test_resize: int = 768,
         test_batch: int = 16,
         workers: int = 4,
         on_error: str = "raise",
@@ -122,7 +106,7 @@ class MixedDataModule(lightning.LightningDataModule):
         self.split, self.seed = split, seed
         self.root, self.store, self.split_seed = Path(root), Path(splits), split_seed
         self.steps = None if epoch == "longest" else int(epoch)
-        self.train_view, self.test_view = TrainView(resize, crop), TestView(test_resize)
+        self.train_view, self.test_view = train_view, test_view
         self.test_batch, self.workers, self.on_error = test_batch, workers, on_error
         self.skipped: set[str] = set()
         self.table: pd.DataFrame | None = None
@@ -139,7 +123,7 @@ class MixedDataModule(lightning.LightningDataModule):
         tables = [
             read_annotations(name, d["reader"], self.root / d["folder"], d["url"]) for name, d in self.datasets.items()
         ]
-        table = pd.concat(tables, ignore_index=True)
+        table = add_scenes(pd.concat(tables, ignore_index=True), self.root / "scenes.csv")
         folders = {name: d["folder"] for name, d in self.datasets.items()}
         partitions = partition(table, self.root, folders, self.store, self.split_seed)
         self.fingerprint = fingerprint(partitions, self.split)
@@ -197,14 +181,19 @@ class MixedDataModule(lightning.LightningDataModule):
     def _test_size(self, row: int) -> tuple[int, int] | None:
         try:
             with Image.open(self.paths[row]) as image:
-                return resized_size(image.size, self.test_view.resize)
+                return self.test_view.size(image.size)
         except OSError:
             return None  # reading it says what is wrong
 
-    def _loader(self, view: Callable[[Path, int], torch.Tensor], sampler: Any) -> DataLoader:
-        number = self.table["dataset"].map(self.names.index).to_numpy()
+    def _loader(self, view: View, sampler: Any) -> DataLoader:
+        facts = {
+            "mos": self.table["mos"].to_numpy(np.float32),
+            "dataset": self.table["dataset"].map(self.names.index).to_numpy(),
+            "scenes": scene_labels(self.table["scenes"]),
+            "distortion": distortion_labels(self.table["distortion"]),
+        }
         return DataLoader(
-            ImageRows(self.paths, self.table["mos"].to_numpy(), number, view),
+            ImageRows(self.paths, facts, view),
             batch_sampler=sampler,
             collate_fn=collate,
             num_workers=self.workers,

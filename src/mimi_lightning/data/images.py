@@ -89,6 +89,10 @@ class TestView:
     def __init__(self, resize: int) -> None:
         self.resize = resize
 
+    def size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Size of the view of a picture of `size` (width, height); only views of one size share a batch."""
+        return resized_size(size, self.resize)
+
     def __call__(self, path: Path, seed: int = 0) -> torch.Tensor:
         """Read a picture as uint8 [3, height, width]. Raises DatasetError when it cannot be read."""
         return F.pil_to_tensor(adaptive_resize(read_image(path), self.resize))
