@@ -60,7 +60,7 @@ class QualityModel(lightning.LightningModule):
             objective), `size` (number of images; weighs validation figures).
         optimizer: specification; `backbone_lr` is the rate of pretrained parameters. Not needed for scoring.
         scheduler: specification, stepped every epoch.
-        tasks: specification of what is learned beside quality (conf/tasks), if anything is.
+        tasks: specification of what is learned beside quality (conf/tasks), empty if nothing is.
     """
 
     def __init__(
@@ -80,10 +80,10 @@ class QualityModel(lightning.LightningModule):
         self.regressor = build(regressor, nn.Module)
         self.mapper = build(mapper, nn.Module, len(facts))
         self.objective = build(objective, nn.Module, weights=[fact["weight"] for fact in facts])
-        self.tasks = None if tasks is None else build(tasks, nn.Module)
-        if tasks is not None and not hasattr(self.regressor, "judge"):
+        self.tasks = build(tasks, nn.Module) if tasks else None
+        if tasks and not hasattr(self.regressor, "judge"):
             raise ConfigError(
-                f"backbone {regressor['name']} judges neither scene nor distortion: set tasks=null, or choose one that "
+                f"backbone {regressor['name']} judges neither scene nor distortion: set tasks=none, or choose one that "
                 "does, such as backbone=clip_vit_b32."
             )
         self.sizes = {name: datasets[name]["size"] for name in self.names}

@@ -120,7 +120,7 @@ def make_model(settings: Settings, data: MixedDataModule) -> QualityModel:
         mapper=settings["mapper"],
         objective=settings["objective"],
         datasets=facts,
-        tasks=settings.get("tasks"),
+        tasks=settings["tasks"],
         optimizer=settings["optimizer"],
         scheduler=settings["scheduler"],
     )
