@@ -175,7 +175,9 @@ class SceneDistortion(FullPrecision):
         has_scene, has_distortion = scenes.any(-1), distortion >= 0
         scene = scene_fidelity(judgement.scene[has_scene], scenes[has_scene])
         group = distortion_fidelity(judgement.distortion[has_distortion], distortion[has_distortion])
-        counts = torch.stack([has_scene.new_tensor(len(scenes), dtype=torch.int64), has_scene.sum(), has_distortion.sum()])
+        counts = torch.stack(
+            [has_scene.new_tensor(len(scenes), dtype=torch.int64), has_scene.sum(), has_distortion.sum()]
+        )
         losses = torch.stack([terms["loss"], _mean(scene), _mean(group)])
         weights = self.weighting(losses, counts, epoch)
         named = dict(zip(self.names, losses, strict=True))

@@ -33,8 +33,8 @@ class Judgement(NamedTuple):
 class CLIPRegressor(nn.Module):
     """Joint probability of quality, scene and distortion (MIMI-CLIP).
 
-    p(quality, scene, distortion) = softmax of the logits s <image, text> over all 495 prompts, averaged over the patches
-    before the softmax; q = sum_k k p_quality(k), k = 1..5. The logit scale s stays as it was pretrained.
+    p(quality, scene, distortion) = softmax of the logits s <image, text> over all 495 prompts, averaged over the
+    patches before the softmax; q = sum_k k p_quality(k), k = 1..5. The logit scale s stays as it was pretrained.
 
     Source: Zhang et al., "Blind Image Quality Assessment via Vision-Language Correspondence", CVPR 2023 (LIQE).
 
@@ -114,8 +114,8 @@ class CLIPRegressor(nn.Module):
     def _check(self, patches: Tensor) -> None:
         if patches.ndim != 5 or patches.shape[-2:] != (self.side, self.side):
             raise ConfigError(
-                f"backbone {self.name} looks at stacks of patches, {self.side} pixels wide and high, not at tensors of shape "
-                f"{list(patches.shape)}: choose view=patches, view.train.side={self.side} view.test.side={self.side}."
+                f"backbone {self.name} looks at stacks of patches of {self.side} pixels, not at tensors of shape "
+                f"{list(patches.shape)}: choose view=patches view.train.side={self.side}."
             )
 
 

@@ -1,8 +1,8 @@
 """The prompts of the vision-language regressor, and their prefix tree: text that prompts share is encoded once.
 
-In a causal text tower the state of a token depends on nothing but the tokens before it, so prompts that begin alike have
-equal states as far as they are alike, and whatever follows the end token is idle. The 495 published prompts, padded
-to 77 tokens each, have 2,203 different prefixes among their 38,115 tokens.
+In a causal text tower the state of a token depends on nothing but the tokens before it, so prompts that begin alike
+have equal states as far as they are alike, and whatever follows the end token is idle. The 495 published prompts,
+padded to 77 tokens each, have 2,203 different prefixes among their 38,115 tokens.
 """
 
 from __future__ import annotations
