@@ -132,7 +132,7 @@ def test_an_unknown_key_in_an_experiment_file_is_found(checked, tmp_path, monkey
     folder = tmp_path / "mine" / "experiment"
     folder.mkdir(parents=True)
     (folder / "typo.yaml").write_text("# @package _global_\ntrainer: {max_epoch: 3}\n")
-    with pytest.raises(ConfigError, match="Did you mean trainer.max_epochs"):
+    with pytest.raises(ConfigError, match=r"Did you mean trainer\.max_epochs"):
         checked(f"hydra.searchpath=[file://{folder.parent}]", "experiment=typo")
 
 

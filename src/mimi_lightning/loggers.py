@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.loggers import Logger, WandbLogger
 
 from mimi_lightning.errors import ConfigError
 
@@ -20,3 +21,11 @@ def wandb_logger(**arguments: Any) -> WandbLogger:
     except ImportError as error:
         raise ConfigError('logger=wandb needs: pip install "mimi-lightning[wandb]"') from error
     return WandbLogger(offline=not wandb.login(prompt=False), **arguments)
+
+
+def finish(loggers: Iterable[Logger], status: str) -> None:
+    """Close the loggers of a run; an open W&B run would swallow the next split's in the same process."""
+    for logger in loggers:
+        logger.finalize(status)
+        if isinstance(logger, WandbLogger):
+            logger.experiment.finish()

@@ -16,7 +16,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
 from mimi_lightning.errors import ConfigError, ScoreError
-from mimi_lightning.metrics import srcc
+from mimi_lightning.metrics import srcc, weighted_mean
 from mimi_lightning.models.clip import Judgement
 from mimi_lightning.models.targets import TargetScale
 from mimi_lightning.score_table import ScoreTable
@@ -144,10 +144,9 @@ class QualityModel(lightning.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log the SRCC of proxy scores for every dataset, weighted by size and as a plain mean."""
         figures = self._srcc_by_dataset(self._collected())
-        sizes = [self.sizes[name] for name in figures]
         self.log_dict({f"val/srcc_{name}": value for name, value in figures.items()})
         self.log_dict({f"val/{name}": value for name, value in self._accuracies().items()})
-        self.log("val/srcc_weighted", np.average(list(figures.values()), weights=sizes), prog_bar=True)
+        self.log("val/srcc_weighted", weighted_mean(figures, self.sizes), prog_bar=True)
         self.log("val/srcc_mean", np.mean(list(figures.values())), prog_bar=True)
 
     def on_test_epoch_end(self) -> None:

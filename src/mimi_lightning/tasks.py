@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch import distributed as dist
 from torchmetrics import Metric
 
-from mimi_lightning.models.clip import Judgement
 from mimi_lightning.models.monotone import FullPrecision
+
+if TYPE_CHECKING:
+    from mimi_lightning.models.clip import Judgement
 
 EPSILON = 1e-8
 
@@ -175,9 +178,7 @@ class SceneDistortion(FullPrecision):
         has_scene, has_distortion = scenes.any(-1), distortion >= 0
         scene = scene_fidelity(judgement.scene[has_scene], scenes[has_scene])
         group = distortion_fidelity(judgement.distortion[has_distortion], distortion[has_distortion])
-        counts = torch.stack(
-            [has_scene.new_tensor(len(scenes), dtype=torch.int64), has_scene.sum(), has_distortion.sum()]
-        )
+        counts = torch.stack([torch.ones_like(has_scene).sum(), has_scene.sum(), has_distortion.sum()])
         losses = torch.stack([terms["loss"], _mean(scene), _mean(group)])
         weights = self.weighting(losses, counts, epoch)
         named = dict(zip(self.names, losses, strict=True))

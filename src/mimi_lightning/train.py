@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import os
-import platform
 import shutil
 import warnings
 from collections.abc import Callable
@@ -13,22 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import lightning
-import pandas as pd
 import torch
 from hydra.utils import instantiate
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
 
-from mimi_lightning import __version__
 from mimi_lightning.data.datamodule import MixedDataModule
 from mimi_lightning.data.miniature import make_miniature
-from mimi_lightning.errors import ConfigError, ScoreError
-from mimi_lightning.evaluation.alignment import pooled_srcc, read_hidden_quality
-from mimi_lightning.evaluation.figures import draw_mappings
-from mimi_lightning.evaluation.predictions import make_predictions
-from mimi_lightning.evaluation.protocol import score_run, terminal_table
+from mimi_lightning.errors import ConfigError
+from mimi_lightning.evaluation.results import FINISHED, show_results, write_results
+from mimi_lightning.loggers import finish
 from mimi_lightning.module import QualityModel, build
 
 Settings = dict[str, Any]
@@ -52,33 +45,10 @@ def train(cfg: DictConfig) -> None:
     settings: Settings = OmegaConf.to_container(cfg, resolve=True)
     run = Path(settings["paths"]["run"])
     _enter(run, settings)
-    if not (run / "metrics.json").is_file():
+    if settings["overwrite"] or not (run / FINISHED).is_file():
         _run(run, settings)
-    if int(os.environ.get("LOCAL_RANK", 0)) == 0:
-        show(run)
-
-
-def show(run: Path) -> None:
-    """Print a finished run: figures of every dataset, alignment where it can be told, and what lies where."""
-    metrics = json.loads((run / "metrics.json").read_text())
-    console = Console(soft_wrap=True)
-    figures = pd.DataFrame.from_dict(metrics["figures"], orient="index")
-    title = f"{metrics['run']}, test part: proxy score against MOS, best epoch {metrics['best_epoch']}"
-    console.print(terminal_table(figures, title))
-    if metrics["alignment"]:
-        console.print("Pooled SRCC over all test parts against the hidden quality (pseudo-MOS):")
-        console.print("   ".join(f"{name} [bold]{value:.4f}[/bold]" for name, value in metrics["alignment"].items()))
-    if metrics["tasks"]:
-        console.print("   ".join(f"{name} [bold]{value:.3f}[/bold]" for name, value in metrics["tasks"].items()))
-    if metrics["skipped"]:
-        console.print(f"[bold]{metrics['skipped']} images could not be read and were left out.[/bold]")
-    for what, name in [
-        ("predictions", "predictions.csv"),
-        ("figures", "metrics.json"),
-        ("picture", "mappings.png"),
-        ("checkpoint", "checkpoints/best.ckpt"),
-    ]:
-        console.print(f"{what:<12}{run / name}", highlight=False)
+    if rank_zero_only.rank == 0:
+        show_results(run)
 
 
 def _run(run: Path, settings: Settings) -> None:
@@ -88,14 +58,18 @@ def _run(run: Path, settings: Settings) -> None:
     model = make_model(settings, data)
     trainer = _make_trainer(run, settings)
     last = run / "checkpoints" / "last.ckpt"
+    goes_on = last.is_file() and not settings["overwrite"]  # another rank may not have removed the old run yet
     try:
-        trainer.fit(model, data, ckpt_path=last if last.is_file() else None)
+        trainer.fit(model, data, ckpt_path=last if goes_on else None)
         trainer.test(model, data, ckpt_path="best", verbose=False)
+        skipped = _gather(data.skipped, trainer.world_size)
         if trainer.is_global_zero:
-            _write_results(run, settings, data, model, trainer)
+            name = "/".join(run.parts[-3:])
+            write_results(run, name, data, model, Path(trainer.checkpoint_callback.best_model_path), len(skipped))
+    except SystemExit as stop:  # how Lightning ends on Ctrl-C
+        raise KeyboardInterrupt from stop
     finally:
-        for logger in trainer.loggers:
-            logger.finalize("success" if trainer.state.finished else "failed")
+        finish(trainer.loggers, "success" if trainer.state.finished else "failed")
 
 
 def make_data(settings: Settings) -> MixedDataModule:
@@ -150,7 +124,7 @@ def _make_trainer(run: Path, settings: Settings) -> lightning.Trainer:
 
 def _enter(run: Path, settings: Settings) -> None:
     """Start, go on, or refuse: a folder holds one run of one configuration."""
-    if int(os.environ.get("LOCAL_RANK", 0)) > 0 or int(os.environ.get("SLURM_PROCID", 0)) > 0:
+    if rank_zero_only.rank > 0:
         return
     stored = run / "config.yaml"
     if settings["overwrite"] and stored.is_file():
@@ -173,37 +147,9 @@ def _differences(old: Any, new: Any, prefix: str = "") -> set[str]:
     return set() if old == new else {prefix.rstrip(".")}
 
 
-def _write_results(
-    run: Path, settings: Settings, data: MixedDataModule, model: QualityModel, trainer: lightning.Trainer
-) -> None:
-    model.cpu().eval()
-    name = run.relative_to(settings["paths"]["outputs"]).as_posix()
-    predictions = make_predictions(data.table, model.scores, name, settings["split"])
-    figures = score_run(predictions, data.sizes())
-    draw_mappings(model, predictions, figures, run / "mappings.png")
-    predictions.to_csv(run / "predictions.csv", index=False)
-    metrics = {
-        "run": name,
-        "figures": json.loads(figures.to_json(orient="index", double_precision=15)),
-        "tasks": model.accuracies,
-        "alignment": _alignment(data, model, predictions),
-        "best_epoch": torch.load(trainer.checkpoint_callback.best_model_path, weights_only=True)["epoch"],
-        "skipped": len(data.skipped),
-        "partition": {"protocol": f"generated-{data.split_seed}", "sha256": data.fingerprint},
-        "seed": settings["seed"],
-        "versions": {"mimi_lightning": __version__, "torch": torch.__version__, "python": platform.python_version()},
-    }
-    draft = run / "metrics.json.part"  # metrics.json marks a finished run: it must appear whole, and last
-    draft.write_text(json.dumps(metrics, indent=2) + "\n")
-    draft.replace(run / "metrics.json")
-
-
-def _alignment(data: MixedDataModule, model: QualityModel, predictions: pd.DataFrame) -> dict[str, float]:
-    """Only the miniature knows a quality that its datasets share; nothing before this point reads it."""
-    hidden = data.root / "hidden_quality.csv"
-    if not hidden.is_file():
-        return {}
-    try:
-        return pooled_srcc(model, predictions, data.table, read_hidden_quality(hidden))
-    except ScoreError:
-        return {}
+def _gather(names: set[str], world: int) -> set[str]:
+    """Union of every process's names."""
+    gathered = [names] * world
+    if world > 1:
+        torch.distributed.all_gather_object(gathered, names)
+    return set().union(*gathered)

@@ -172,15 +172,13 @@ class TestWeights:
             raise RuntimeError("Failed to download weights")
 
         monkeypatch.setattr(open_clip, "create_model", fail)
-        with pytest.raises(
-            ConfigError, match=r"openai weights of ViT-B-32-quickgelu cannot be had.*\n.*=FILE, or none"
-        ):
+        with pytest.raises(ConfigError, match=r"weights of ViT-B-32-quickgelu cannot be had.*\n.*=FILE, or none"):
             make_clip("ViT-B-32-quickgelu", "openai")
 
 
 def test_stacks_of_another_shape_are_refused(regressor, patches):
     for wrong in (patches[:, 0], patches[..., :16]):
-        with pytest.raises(ConfigError, match=r"choose view=patches, view\.train\.side=32 view\.test\.side=32"):
+        with pytest.raises(ConfigError, match=r"choose view=patches, view\.train\.side=32"):
             regressor(wrong)
 
 

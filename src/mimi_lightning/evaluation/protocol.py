@@ -9,7 +9,7 @@ import pandas as pd
 from rich.table import Table
 
 from mimi_lightning.errors import ScoreError
-from mimi_lightning.metrics import evaluate
+from mimi_lightning.metrics import evaluate, weighted_mean
 
 SHOWN = {
     "srcc": "SRCC",
@@ -34,10 +34,8 @@ def score_run(predictions: pd.DataFrame, sizes: Mapping[str, int]) -> pd.DataFra
     """
     rows = {name: _figures(group) for name, group in predictions.groupby("dataset")}
     table = pd.DataFrame.from_dict(rows, orient="index")
-    weights = pd.Series(sizes, dtype=float)[table.index]
-    figures = table.drop(columns=["n", "note"])
-    comparable = figures.drop(columns=[name for name in figures if name.startswith("rmse")])  # RMSE has native units
-    table.loc["weighted"] = comparable.mul(weights, axis=0).sum(skipna=False) / weights.sum()
+    comparable = table[[name for name in SHOWN if not name.startswith("rmse")]]  # RMSE has native units
+    table.loc["weighted"] = {name: weighted_mean(comparable[name].to_dict(), sizes) for name in comparable}
     table.loc["mean"] = comparable.mean(skipna=False)
     table.loc[["weighted", "mean"], "n"] = table["n"].sum()
     table["note"] = table["note"].fillna("")

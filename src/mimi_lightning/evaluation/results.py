@@ -1,0 +1,91 @@
+"""What a finished run leaves in its folder, and how it is shown."""
+
+from __future__ import annotations
+
+import json
+import platform
+from pathlib import Path
+
+import pandas as pd
+import torch
+from rich.console import Console
+
+from mimi_lightning import __version__
+from mimi_lightning.data.datamodule import MixedDataModule
+from mimi_lightning.errors import ScoreError
+from mimi_lightning.evaluation.alignment import pooled_srcc, read_hidden_quality
+from mimi_lightning.evaluation.figures import draw_mappings
+from mimi_lightning.evaluation.predictions import make_predictions
+from mimi_lightning.evaluation.protocol import SHOWN, score_run, terminal_table
+from mimi_lightning.module import QualityModel
+
+FINISHED = "metrics.json"  # written last: where it lies, the run is finished
+FILES = {
+    "predictions": "predictions.csv",
+    "figures": FINISHED,
+    "picture": "mappings.png",
+    "checkpoint": "checkpoints/best.ckpt",
+}
+
+
+def write_results(
+    run: Path, name: str, data: MixedDataModule, model: QualityModel, checkpoint: Path, skipped: int
+) -> None:
+    """Write predictions.csv, mappings.png and metrics.json.
+
+    Args:
+        run: the run's folder.
+        name: of the run, such as `mimi_resnet34/resnet34/split03`.
+        data: the data it was trained and tested on.
+        model: the model, after testing.
+        checkpoint: the weights that were tested.
+        skipped: number of images that could not be read and were left out.
+    """
+    model.cpu().eval()
+    predictions = make_predictions(data.table, model.scores, name, data.split)
+    figures = score_run(predictions, data.sizes())
+    draw_mappings(model, predictions, figures, run / FILES["picture"])
+    predictions.to_csv(run / FILES["predictions"], index=False)
+    metrics = {
+        "run": name,
+        "figures": json.loads(figures.to_json(orient="index", double_precision=15)),
+        "tasks": model.accuracies,
+        "alignment": _alignment(data, model, predictions),
+        "best_epoch": torch.load(checkpoint, map_location="cpu", weights_only=True)["epoch"],
+        "skipped": skipped,
+        "partition": {"protocol": f"generated-{data.split_seed}", "sha256": data.fingerprint},
+        "seed": data.seed,
+        "versions": {"mimi_lightning": __version__, "torch": torch.__version__, "python": platform.python_version()},
+    }
+    draft = run / f"{FINISHED}.part"
+    draft.write_text(json.dumps(metrics, indent=2) + "\n")
+    draft.replace(run / FINISHED)
+
+
+def show_results(run: Path) -> None:
+    """Print a finished run: figures of every dataset, alignment where it can be told, and what lies where."""
+    metrics = json.loads((run / FINISHED).read_text())
+    console = Console(soft_wrap=True)
+    figures = pd.DataFrame.from_dict(metrics["figures"], orient="index").astype(dict.fromkeys(SHOWN, float))
+    title = f"{metrics['run']}, test part: proxy score against MOS, best epoch {metrics['best_epoch']}"
+    console.print(terminal_table(figures, title))
+    if metrics["tasks"]:
+        console.print("   ".join(f"{name} [bold]{value:.3f}[/bold]" for name, value in metrics["tasks"].items()))
+    if metrics["alignment"]:
+        console.print("Pooled SRCC over all test parts against the hidden quality (pseudo-MOS):")
+        console.print("   ".join(f"{name} [bold]{value:.4f}[/bold]" for name, value in metrics["alignment"].items()))
+    if metrics["skipped"]:
+        console.print(f"[bold]{metrics['skipped']} images could not be read and were left out.[/bold]")
+    for what, file in FILES.items():
+        console.print(f"{what:<12}{run / file}", highlight=False)
+
+
+def _alignment(data: MixedDataModule, model: QualityModel, predictions: pd.DataFrame) -> dict[str, float]:
+    """Only the miniature knows a quality that its datasets share; nothing before this point reads it."""
+    hidden = data.root / "hidden_quality.csv"
+    if not hidden.is_file():
+        return {}
+    try:
+        return pooled_srcc(model, predictions, data.table, read_hidden_quality(hidden))
+    except ScoreError:
+        return {}

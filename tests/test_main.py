@@ -1,0 +1,112 @@
+"""The command line as a user meets it: as a subprocess."""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).parents[1]
+TINY = [
+    "backbone=resnet18",
+    "backbone.weights=none",
+    "backbone.stage=-3",
+    "backbone.hidden=[16]",
+    "mapper.hidden=[8]",
+    "trainer=cpu",
+    "trainer.max_epochs=1",
+    "data.crop=48",
+    "data.quota=2",
+    "data.epoch=2",
+    "data.workers=1",
+]
+
+
+def mimi(*words, cwd):
+    return subprocess.run([sys.executable, "-m", "mimi_lightning", *words], cwd=cwd, capture_output=True, text=True)
+
+
+def test_help_explains_the_groups_on_one_screen(tmp_path):
+    done = mimi("--help", cwd=tmp_path)
+    assert done.returncode == 0
+    for word in ("backbone: ", "resnet34", "experiment: ", "split=1..10", "data make-miniature"):
+        assert word in done.stdout
+    assert len(done.stdout.splitlines()) <= 40
+    assert max(map(len, done.stdout.splitlines())) <= 100
+
+
+def test_cfg_job_prints_the_composition(tmp_path):
+    done = mimi("experiment=mimi_resnet34", "split=3", "--cfg", "job", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "name: mimi_resnet34\nsplit: 3\n" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["splitt=3"], "Did you mean split?"),
+        (["backbone=resnet35"], "There is no backbone=resnet35"),
+        (["split=11"], "split=11: expected a whole number, 1 to 10"),
+        (["data.quota=-1"], "quota=-1"),
+        (["backbone=resnet34", "split=3"], "There is no folder"),
+    ],
+)
+def test_a_mistake_ends_in_one_message_and_leaves_nothing(tmp_path, words, message):
+    done = mimi(*words, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: ")
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_mistakes_are_found_before_torch_is_imported(tmp_path):
+    code = (
+        "import sys; sys.argv = ['mimi', 'split=3']; from mimi_lightning.__main__ import main\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "print(sorted({'torch', 'pandas', 'lightning'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_verb_leads_to_the_toolbox(tmp_path):
+    done = mimi("data", "make-miniature", "--help", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "--photos" in done.stdout
+
+
+def test_several_splits_run_one_after_the_other(tmp_path, miniature):
+    paths = [f"paths.datasets={miniature}", "data.splits=splits"]
+    done = mimi("-m", "split=1,2", *TINY, *paths, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    tables = [pd.read_csv(tmp_path / f"outputs/mimi/resnet18/split0{k}/predictions.csv") for k in (1, 2)]
+    assert set(tables[0]["split"]) == {1}
+    assert set(tables[1]["split"]) == {2}
+    assert set(tables[0]["image"]) != set(tables[1]["image"])
+
+
+def test_two_processes_score_every_test_image_once(tmp_path, miniature):
+    paths = [f"paths.datasets={miniature}", "data.splits=splits"]
+    ddp = ["trainer.devices=2", "trainer.strategy=ddp", "name=two"]
+    assert mimi(*TINY, *paths, "data.epoch=longest", cwd=tmp_path).returncode == 0
+    done = mimi(*TINY, *paths, *ddp, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    one, two = (pd.read_csv(tmp_path / f"outputs/{n}/resnet18/split01/predictions.csv") for n in ("mimi", "two"))
+    assert one[["dataset", "image", "mos"]].equals(two[["dataset", "image", "mos"]])
+
+
+def test_an_installed_wheel_runs_outside_the_repository(tmp_path):
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path / "dist")]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    zipfile.ZipFile(wheel).extractall(tmp_path / "site")
+    code = (
+        f"import sys; sys.path.insert(0, {str(tmp_path / 'site')!r}); sys.argv = ['mimi', '--cfg', 'job']\n"
+        "import mimi_lightning.__main__ as m; print(m.__file__); m.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert str(tmp_path / "site") in done.stdout
+    assert "backbone:\n  _target_" in done.stdout

@@ -1,0 +1,247 @@
+"""The main job, from configuration to outputs, on the miniature datasets."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from PIL import Image
+
+from mimi_lightning import config, train
+from mimi_lightning.data.images import TestView
+from mimi_lightning.errors import ConfigError, DatasetError
+from mimi_lightning.evaluation.predictions import COLUMNS
+from mimi_lightning.metrics import srcc
+from mimi_lightning.module import QualityModel, build
+
+EXPERIMENTS = sorted(path.stem for path in (config.conf_dir() / "experiment").glob("*.yaml"))
+LOGGERS = sorted(path.stem for path in (config.conf_dir() / "logger").glob("*.yaml"))
+SMALL = [
+    "backbone=resnet18",
+    "backbone.weights=none",
+    "backbone.stage=-3",
+    "backbone.hidden=[16]",
+    "mapper.hidden=[8]",
+    "trainer=cpu",
+    "trainer.max_epochs=2",
+    "trainer.enable_progress_bar=false",
+    "data.crop=48",
+    "data.quota=2",
+    "data.epoch=3",
+    "data.workers=0",
+]
+
+
+@pytest.fixture
+def run(miniature, tmp_path, monkeypatch):
+    """Compose and train, as the command does; results go below tmp_path."""
+    monkeypatch.setenv("WANDB_MODE", "offline")
+
+    def start(*overrides, datasets=miniature):
+        config.register_resolvers()
+        paths = [f"paths.datasets={datasets}", f"data.splits={tmp_path}/splits", f"paths.outputs={tmp_path}/outputs"]
+        with initialize_config_dir(str(config.conf_dir()), version_base="1.3"):
+            cfg = compose("config", [*SMALL, *paths, *overrides])
+        train.train(cfg)
+        return tmp_path / "outputs" / "mimi" / "resnet18" / "split01"
+
+    return start
+
+
+@pytest.fixture
+def damaged(miniature, tmp_path):
+    """A copy of the miniature in which one LIVE training image of split 1 is cut off."""
+    datasets = tmp_path / "damaged"
+    shutil.copytree(miniature, datasets)
+    data = train.make_data(_settings(datasets, tmp_path))
+    data.setup()
+    live = data.table[(data.table["dataset"] == "live") & (data.table["part"] == "train")]
+    path = data.paths[live.index[0]]
+    path.write_bytes(path.read_bytes()[:3000])
+    return datasets, path
+
+
+def _settings(datasets, tmp_path):
+    names = {"live": "databaserelease2"}
+    live = {"reader": "mimi_lightning.data.owners.live.read", "folder": names["live"], "url": "", "quota": 2}
+    data = {"root": datasets, "splits": tmp_path / "splits", "split_seed": 19901116, "miniature": None, "quota": 2}
+    view = {"train": {"_target_": "mimi_lightning.data.images.TrainView", "resize": 512, "crop": 48}}
+    view["test"] = {"_target_": "mimi_lightning.data.images.TestView", "resize": 768}
+    return {"datasets": {"live": live}, "split": 1, "seed": 0, "data": data, "view": view}
+
+
+def metrics_of(folder):
+    return json.loads((folder / "metrics.json").read_text())
+
+
+def test_a_run_leaves_all_that_a_reader_needs(run, capsys):
+    folder = run()
+    predictions = pd.read_csv(folder / "predictions.csv")
+    assert list(predictions) == COLUMNS
+    assert set(predictions["part"]) == {"test"}
+    assert not predictions.duplicated(["dataset", "image"]).any()
+    assert set(predictions["run"]) == {"mimi/resnet18/split01"}
+    metrics = metrics_of(folder)
+    figures = metrics["figures"]
+    assert set(figures) == {"bid", "clive", "csiq", "kadid", "koniq", "live", "weighted", "mean"}
+    live = predictions[predictions["dataset"] == "live"]
+    assert figures["live"]["srcc"] == pytest.approx(srcc(live["proxy"], live["mos"]), abs=1e-9)
+    assert figures["live"]["n"] == len(live)
+    assert set(metrics["alignment"]) == {"native labels", "min-max labels", "aligned labels", "proxy scores"}
+    assert len(metrics["partition"]["sha256"]) == 64
+    assert np.asarray(Image.open(folder / "mappings.png")).std() > 5
+    assert (folder / "config.yaml").is_file()
+    assert (folder / "logs" / "version_0" / "metrics.csv").is_file()
+    shown = capsys.readouterr().out
+    for word in ("weighted", "min-max labels", "predictions.csv", "best.ckpt", "mappings.png"):
+        assert word in shown
+
+
+def test_a_checkpoint_alone_scores(run, miniature):
+    folder = run()
+    predictions = pd.read_csv(folder / "predictions.csv")
+    moved = folder.parent / "elsewhere.ckpt"
+    (folder / "checkpoints" / "best.ckpt").rename(moved)
+    model = QualityModel.load(moved)
+    row = predictions[predictions["dataset"] == "csiq"].iloc[0]
+    image = TestView(768)(miniature / "CSIQ" / row["image"])
+    number = torch.tensor([model.names.index("csiq")])
+    with torch.no_grad():
+        proxy = model(image[None])
+        assert proxy.item() == pytest.approx(row["proxy"], abs=1e-5)
+        prediction = model.predict_mos(proxy, number)
+        assert prediction.item() == pytest.approx(row["prediction"], abs=1e-5)
+        assert model.align(prediction, number).item() == pytest.approx(row["proxy"], abs=1e-4)
+
+
+def test_a_checkpoint_holds_plain_containers_and_names_no_download(run):
+    checkpoint = torch.load(run() / "checkpoints" / "best.ckpt", weights_only=True)
+    parameters = checkpoint["hyper_parameters"]
+    assert type(parameters["regressor"]) is dict
+    assert parameters["regressor"]["weights"] == "none"
+    assert set(parameters["datasets"]["live"]) == {"range", "labels", "weight", "size"}
+
+
+def test_what_is_no_checkpoint_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="There is no checkpoint"):
+        QualityModel.load(tmp_path / "gone.ckpt")
+    torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
+    with pytest.raises(ConfigError, match="is no checkpoint of MIMI Lightning"):
+        QualityModel.load(tmp_path / "other.ckpt")
+
+
+def test_a_configuration_constructs_only_what_belongs_there():
+    with pytest.raises(ConfigError, match="expected a Module"):
+        build({"_target_": "pathlib.Path"}, torch.nn.Module)
+    with pytest.raises(ConfigError, match="no such class"):
+        build({"_target_": "mimi_lightning.models.Nothing"}, torch.nn.Module)
+    with pytest.raises(ConfigError, match="does not take these arguments"):
+        build({"_target_": "torch.nn.ReLU", "depth": 3}, torch.nn.Module)
+
+
+def test_one_seed_gives_the_same_figures_to_the_last_digit(run):
+    first = run()
+    second = run("name=again").parents[2] / "again" / "resnet18" / "split01"
+    assert metrics_of(first)["figures"] == metrics_of(second)["figures"]
+    other = run("name=other", "seed=7").parents[2] / "other" / "resnet18" / "split01"
+    assert metrics_of(first)["figures"] != metrics_of(other)["figures"]
+
+
+def test_an_interrupted_run_goes_on_to_the_same_figures(run, monkeypatch):
+    through = metrics_of(run("name=through").parents[2] / "through" / "resnet18" / "split01")
+
+    def stop(model):
+        if model.current_epoch == 1:
+            raise RuntimeError("power cut")
+
+    monkeypatch.setattr(QualityModel, "on_train_epoch_start", stop, raising=False)
+    with pytest.raises(RuntimeError, match="power cut"):
+        run()
+    monkeypatch.undo()
+    folder = run()
+    assert metrics_of(folder)["figures"] == through["figures"]
+    assert {path.name for path in (folder / "logs").iterdir()} == {"version_0", "version_1"}
+
+
+def test_ctrl_c_leaves_training_as_an_interrupt(run, monkeypatch):
+    def interrupt(model):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(QualityModel, "on_train_epoch_start", interrupt, raising=False)
+    with pytest.raises(KeyboardInterrupt):
+        run()
+
+
+def test_a_finished_run_is_shown_and_not_repeated(run, monkeypatch, capsys):
+    run()
+    monkeypatch.setattr(train, "make_data", None)
+    capsys.readouterr()
+    run()
+    assert "weighted" in capsys.readouterr().out
+
+
+def test_another_configuration_does_not_take_over_a_folder(run):
+    folder = run()
+    with pytest.raises(ConfigError, match=r"another configuration \(optimizer.lr, seed\)"):
+        run("seed=3", "optimizer.lr=1e-3")
+    assert (folder / "predictions.csv").is_file()
+    before = metrics_of(folder)
+    run("seed=3", "overwrite=true")
+    assert metrics_of(folder)["seed"] == 3 != before["seed"]
+
+
+def test_a_broken_image_stops_training_and_is_named(run, damaged):
+    datasets, path = damaged
+    with pytest.raises(DatasetError, match=f"{path.name} cannot be read") as caught:
+        run("data.epoch=longest", datasets=datasets)
+    assert "data.on_error=skip" in str(caught.value)
+
+
+def test_broken_images_are_skipped_and_counted_on_demand(run, damaged, capsys):
+    datasets, path = damaged
+    path.unlink()
+    path.write_text("no picture")
+    folder = run("data.epoch=longest", "data.on_error=skip", datasets=datasets)
+    assert metrics_of(folder)["skipped"] == 1
+    assert "1 images could not be read" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_runs_a_batch(run, miniature, tmp_path, experiment):
+    run(
+        f"experiment={experiment}",
+        "data=owners",
+        "backbone.weights=none",
+        "backbone.hidden=[16]",
+        "trainer.limit_train_batches=1",
+        "trainer.limit_val_batches=1",
+        "trainer.max_epochs=1",
+        "data.quota=1",
+    )
+    assert list((tmp_path / "outputs" / experiment).rglob("metrics.json"))
+
+
+@pytest.mark.parametrize("logger", LOGGERS)
+def test_every_logger_logs(run, logger):
+    folder = run(f"logger={logger}", "trainer.max_epochs=1", "trainer.log_every_n_steps=1")
+    assert any(path.is_file() for path in (folder / ("wandb" if logger == "wandb" else "logs")).rglob("*"))
+
+
+def test_scores_stay_float32_in_mixed_precision(run):
+    folder = run("trainer.precision=bf16-mixed")
+    proxy = pd.read_csv(folder / "predictions.csv")["proxy"].to_numpy(np.float32)
+    assert (torch.from_numpy(proxy).bfloat16().float().numpy() != proxy).mean() > 0.9
+
+
+def test_the_order_of_datasets_changes_nothing(run):
+    first = metrics_of(run("dataset=[live,csiq]"))["figures"]
+    turned = metrics_of(run("dataset=[csiq,live]", "overwrite=true"))["figures"]
+    assert first == turned
+
+
+def test_a_trainer_that_cannot_be_is_explained(run):
+    with pytest.raises(ConfigError, match="The trainer cannot be set up"):
+        run("trainer.accelerator=abacus")
