@@ -118,25 +118,18 @@ def fit_logistic5(score: ArrayLike, mos: ArrayLike) -> LogisticFit:
     return LogisticFit(logistic5, (rise, slope, centre, tilt, level + rise / 2 - tilt * float(x.mean())))
 
 
-def evaluate(score: ArrayLike, mos: ArrayLike) -> dict[str, float]:
-    """Every figure of the published protocol for one dataset and split.
+def correlations(score: ArrayLike, mos: ArrayLike) -> dict[str, float]:
+    """srcc, krcc and plcc of the raw scores; arguments and errors as in `srcc`."""
+    return {"srcc": srcc(score, mos), "krcc": krcc(score, mos), "plcc": plcc(score, mos)}
 
-    Args:
-        score: proxy scores, [n].
-        mos: mean opinion scores, [n].
 
-    Returns:
-        srcc, krcc, plcc (of the raw scores), plcc_4p, plcc_5p, rmse_4p, rmse_5p (after the logistic fits), n.
-
-    Raises:
-        ScoreError: not finite, constant, of unequal length, fewer than 5, or a fit did not converge.
-    """
-    figures = {"srcc": srcc(score, mos), "krcc": krcc(score, mos), "plcc": plcc(score, mos)}
+def fitted_figures(score: ArrayLike, mos: ArrayLike) -> dict[str, float]:
+    """plcc_4p, plcc_5p, rmse_4p, rmse_5p after the logistic fits; errors as in `fit_logistic5`."""
+    figures = {}
     for name, fit in (("4p", fit_logistic4), ("5p", fit_logistic5)):
         fitted = fit(score, mos)(score)
-        figures[f"plcc_{name}"] = plcc(fitted, mos)
-        figures[f"rmse_{name}"] = rmse(fitted, mos)
-    return {**figures, "n": len(np.asarray(mos))}
+        figures |= {f"plcc_{name}": plcc(fitted, mos), f"rmse_{name}": rmse(fitted, mos)}
+    return figures
 
 
 def weighted_mean(figures: Mapping[str, float], sizes: Mapping[str, float]) -> float:

@@ -36,8 +36,9 @@ def draw_mappings(model: QualityModel, predictions: pd.DataFrame, figures: pd.Da
         number = model.names.index(name)
         with torch.no_grad():
             curve = model.predict_mos(grid, torch.full(grid.shape, number)).numpy()
-        for end in model.scale.ranges[number].tolist():
-            axis.axhline(end, color=RANGE, linewidth=0.8, linestyle=":")
+        low, high = model.scale.ranges[number].tolist()
+        axis.axhline(low, color=RANGE, linewidth=0.9, linestyle=":", label="published range")
+        axis.axhline(high, color=RANGE, linewidth=0.9, linestyle=":")
         axis.scatter(group["proxy"], group["mos"], s=14, color=POINT, alpha=0.7, linewidths=0, label="test images")
         axis.plot(grid.numpy(), curve, color=CURVE, linewidth=1.8, label="score mapper")
         axis.set_title(f"{name}   SRCC {figures.loc[name, 'srcc']:.3f}   n {len(group)}", fontsize=10)
@@ -47,5 +48,5 @@ def draw_mappings(model: QualityModel, predictions: pd.DataFrame, figures: pd.Da
         axis.set_visible(False)
     figure.supxlabel("proxy score")
     handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper right", ncols=2, frameon=False)
+    figure.legend(handles, labels, loc="outside upper right", ncols=3, frameon=False)
     figure.savefig(path, dpi=150)

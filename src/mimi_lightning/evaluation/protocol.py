@@ -9,7 +9,7 @@ import pandas as pd
 from rich.table import Table
 
 from mimi_lightning.errors import ScoreError
-from mimi_lightning.metrics import evaluate, weighted_mean
+from mimi_lightning.metrics import correlations, fitted_figures, weighted_mean
 
 SHOWN = {
     "srcc": "SRCC",
@@ -29,8 +29,8 @@ def score_run(predictions: pd.DataFrame, sizes: Mapping[str, int]) -> pd.DataFra
         sizes: images of each dataset, all parts together; they weigh the weighted mean.
 
     Returns:
-        One row a dataset, then `weighted` and `mean`; the figures of `metrics.evaluate` and a column `note` that says
-        why a figure is nan (there is none in a mean over nan either).
+        One row a dataset, then `weighted` and `mean`; the published figures and a column `note` that says
+        why a figure of this dataset is nan. A mean over nan is nan.
     """
     rows = {name: _figures(group) for name, group in predictions.groupby("dataset")}
     table = pd.DataFrame.from_dict(rows, orient="index")
@@ -43,10 +43,13 @@ def score_run(predictions: pd.DataFrame, sizes: Mapping[str, int]) -> pd.DataFra
 
 
 def _figures(group: pd.DataFrame) -> dict[str, float | str]:
-    try:
-        return {**evaluate(group["proxy"].to_numpy(), group["mos"].to_numpy()), "note": ""}
-    except ScoreError as error:
-        return {"n": len(group), "note": str(error), **dict.fromkeys(SHOWN, math.nan)}
+    row = {"n": len(group), "note": "", **dict.fromkeys(SHOWN, math.nan)}
+    for figures in (correlations, fitted_figures):
+        try:
+            row |= figures(group["proxy"].to_numpy(), group["mos"].to_numpy())
+        except ScoreError as error:
+            row["note"] = str(error)
+    return row
 
 
 def terminal_table(figures: pd.DataFrame, title: str) -> Table:

@@ -73,7 +73,7 @@ class MonotoneTable:
         """
         inside = x.clamp(self.knots[0], self.knots[-1])
         # A NaN sorts behind the last knot: it gets a valid cell here and stays NaN through its fraction.
-        left = (torch.bucketize(x.contiguous(), self.knots) - 1).clamp(0, len(self.knots) - 2)
+        left = (torch.bucketize(x.contiguous(), self.knots, right=True) - 1).clamp(0, len(self.knots) - 2)
         step = inside - self.knots[left]
         fraction = step / (self.knots[left + 1] - self.knots[left])
         at_left, at_right = self.density[function, left], self.density[function, left + 1]
