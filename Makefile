@@ -4,10 +4,10 @@ BIN := .venv/bin
 MIMI := $(BIN)/python -m mimi_lightning
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench wheel clean
+.PHONY: help demo test lint format bench bench-clip wheel clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(BIN)/.miniature ## Train and test on six miniature datasets of real photographs, in minutes, without any download
 	$(MIMI) experiment=demo
@@ -25,6 +25,9 @@ format: $(BIN)/.dev ## Mend style
 
 bench: $(BIN)/.dev ## Time the mapper against its plain formulation
 	$(BIN)/python benchmarks/mapper.py
+
+bench-clip: $(BIN)/.dev ## Time the vision-language regressor against its plain formulation (10 minutes)
+	$(BIN)/python benchmarks/clip.py
 
 wheel: $(BIN)/.dev ## Build the wheel into dist/
 	$(BIN)/pip wheel --no-deps --wheel-dir dist .

@@ -1,17 +1,18 @@
 """Time the vision-language regressor against its plain formulation: `make bench-clip`.
 
-Plain: all 495 prompts padded to 77 tokens and encoded in every step and for every test batch, patch logits averaged one by
-one. Both sides have the real ViT-B/32 architecture and the same random weights, in float32. Every measurement
-is a process of its own, so that peak memory is that of one side.
+Plain: all 495 prompts padded to 77 tokens and encoded in every step and for every test batch, patch logits averaged
+one by one. Both sides have the real ViT-B/32 architecture and the same random weights, in float32. Training steps and
+test batches are each measured in a process of their own, so that peak memory is that of one side.
 
-The plain training step needs about 21 GB. With less memory at hand, or with --scenes 3, both sides of the step get a third of the
-images and a third of the prompts, and the table says so.
+The plain training step needs more than 20 GB. With less memory at hand, or with --scenes 3, both sides of the step get
+a third of the images and a third of the prompts, and the table says so.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -61,12 +62,12 @@ def make(side: str) -> clip.CLIPRegressor:
 
 
 def timed(work: Callable[[], object], times: int) -> float:
-    """Median CPU time in seconds, of all threads together: what else runs on the machine hardly changes it."""
+    """Median wall-clock time in seconds."""
     seconds = []
     for _ in range(times):
-        start = time.process_time()
+        start = time.perf_counter()
         work()
-        seconds.append(time.process_time() - start)
+        seconds.append(time.perf_counter() - start)
     return median(seconds)
 
 
@@ -88,7 +89,8 @@ def measure_text() -> dict[str, float]:
         found.update({f"{side} {n}": p.grad.clone() for n, p in model.named_parameters() if p.grad is not None})
 
     tree = [(lambda: regressor.prompts(tower), pull)]
-    plain = [(lambda part=part: model.encode_text(part), w) for part, w in zip(tokens.split(CHUNK), pull.split(CHUNK))]
+    parts = zip(tokens.split(CHUNK), pull.split(CHUNK), strict=True)
+    plain = [(lambda part=part: model.encode_text(part), weights) for part, weights in parts]
     train("tree", tree)  # warms up
     result = {
         "plain forward": timed(lambda: forward("plain", lambda: model.encode_text(tokens)), 1),
@@ -112,7 +114,8 @@ def measure_step(side: str, scenes: int) -> dict[str, float]:
     clip.SCENES = prompts.SCENES = vocabulary.SCENES[:scenes]  # a smaller joint grid of the same kind
     images = IMAGES * scenes // len(vocabulary.SCENES)
     regressor = make(side)
-    optimizer = torch.optim.AdamW([p for p in regressor.parameters() if p.requires_grad], lr=5e-6, weight_decay=1e-3)
+    learning = [p for p in regressor.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(learning, lr=5e-6, weight_decay=1e-3, fused=side == "tree" or None)
     patches = torch.randint(0, 256, (images, PATCHES, 3, 224, 224), dtype=torch.uint8)
     shown, distortion = torch.zeros(images, scenes), torch.arange(images) % len(vocabulary.DISTORTIONS)
     shown[:, 0] = 1
@@ -154,6 +157,8 @@ def free_memory() -> float:
 
 def report(scenes: int, threads: int) -> None:
     console = Console()
+    if os.getloadavg()[0] > 1:
+        console.print(f"The machine is busy (load {os.getloadavg()[0]:.1f}): these times will be distorted.")
     with console.status("") as status:
 
         def run(what: str, *words: str) -> dict[str, float]:

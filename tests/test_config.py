@@ -150,7 +150,8 @@ def test_the_vision_language_variant_is_as_published(checked):
     quotas = {name: d.quota for name, d in cfg.datasets.items()}
     assert quotas == {"live": 4, "csiq": 4, "bid": 4, "clive": 4, "koniq": 16, "kadid": 16}
     assert {d.weight for d in cfg.datasets.values()} == {1}
-    assert cfg.optimizer == {"_target_": "torch.optim.AdamW", "lr": 5e-6, "backbone_lr": 5e-6, "weight_decay": 1e-3}
+    assert cfg.optimizer._target_ == "torch.optim.AdamW"
+    assert (cfg.optimizer.lr, cfg.optimizer.backbone_lr, cfg.optimizer.weight_decay) == (5e-6, 5e-6, 1e-3)
     assert cfg.scheduler == {"_target_": "mimi_lightning.schedulers.OscillatingCosine", "half": 5}
     assert cfg.tasks == {"_target_": "mimi_lightning.tasks.SceneDistortion", "temperature": 2}
     assert (cfg.data.epoch, cfg.trainer.max_epochs, cfg.seed, cfg.monitor) == (200, 80, 20200626, "val/srcc_mean")

@@ -1,7 +1,6 @@
 """The vision-language variant from configuration to outputs, on the miniature datasets and with a tiny CLIP."""
 
 import json
-import math
 
 import pandas as pd
 import pytest
@@ -14,7 +13,6 @@ from mimi_lightning.module import QualityModel
 
 SMALL = [
     "backbone.weights=none",
-    "view.train.side=32",
     "mapper.hidden=[8]",
     "trainer=cpu",
     "trainer.max_epochs=3",
@@ -26,14 +24,18 @@ SMALL = [
 ]
 
 
+CLIP = ["backbone=clip_vit_b32", "backbone.model=tiny-test"]
+
+
 @pytest.fixture
 def run(miniature, tiny_clip, tmp_path):
-    def start(*overrides):
+    """Compose and train, as the command does; results go below tmp_path."""
+
+    def start(*overrides, network=(*CLIP, "view.train.side=32")):
         config.register_resolvers()
         paths = [f"paths.datasets={miniature}", f"data.splits={tmp_path}/splits", f"paths.outputs={tmp_path}/outputs"]
-        words = ["backbone=clip_vit_b32", f"backbone.model={tiny_clip}", *SMALL, *paths, *overrides]
         with initialize_config_dir(str(config.conf_dir()), version_base="1.3"):
-            cfg = compose("config", words)
+            cfg = compose("config", [*network, *SMALL, *paths, *overrides])
         train.train(cfg)
         return tmp_path / "outputs" / cfg.name / "clip_vit_b32" / "split01"
 
@@ -58,6 +60,9 @@ def test_all_three_tasks_are_learned_and_reported(run, capsys):
     assert all(0 <= figure <= 1 for figure in accuracies.values())
     assert "scene_accuracy" in capsys.readouterr().out
     assert pd.read_csv(folder / "predictions.csv")["proxy"].between(1, 5).all()
+    model = QualityModel.load(folder / "checkpoints" / "best.ckpt")  # alone, without the files above
+    with torch.no_grad():
+        assert model(torch.zeros(2, 15, 3, 32, 32, dtype=torch.uint8)).isfinite().all()
 
 
 def test_an_interrupted_run_goes_on_to_the_same_figures(run, monkeypatch):
@@ -79,21 +84,18 @@ def test_an_interrupted_run_goes_on_to_the_same_figures(run, monkeypatch):
     assert first["tasks"] == second["tasks"]
 
 
-def test_a_checkpoint_alone_judges(run):
-    model = QualityModel.load(run() / "checkpoints" / "best.ckpt")
-    with torch.no_grad():
-        proxy = model(torch.zeros(2, 15, 3, 32, 32, dtype=torch.uint8))
-    assert proxy.shape == (2,)
-    assert math.isfinite(proxy[0])
-
-
-def test_a_view_that_does_not_suit_is_refused(run):
-    with pytest.raises(ConfigError, match=r"backbone clip_vit_b32 looks at stacks of patches .* choose view=patches"):
-        run("view=crop", "~view.train.side", "data.crop=32")
-    with pytest.raises(ConfigError, match=r"patches of 32 pixels.* view\.train\.side=32"):
-        run("view.train.side=48", "name=other")
-
-
-def test_tasks_that_a_regressor_does_not_know_are_refused(run):
-    with pytest.raises(ConfigError, match="backbone resnet18 judges neither scene nor distortion: set tasks=none"):
-        run("backbone=resnet18", "~backbone.model", "tasks=scene_distortion")
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (
+            [*CLIP, "view=crop", "data.crop=32"],
+            r"clip_vit_b32 looks at stacks of patches of 32 .*: choose view=patches",
+        ),
+        ([*CLIP, "view.train.side=48"], r"choose view=patches view\.train\.side=32"),
+        (["backbone=resnet18", "view=patches", "view.train.side=48"], r"resnet18 looks at .*: choose view=crop"),
+        (["backbone=resnet18", "tasks=scene_distortion"], r"resnet18 judges neither scene .*: set tasks=none"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(run, network, message):
+    with pytest.raises(ConfigError, match=message):
+        run(network=network)

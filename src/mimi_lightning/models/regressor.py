@@ -8,6 +8,7 @@ from itertools import pairwise
 import torch
 from torch import nn
 
+from mimi_lightning.errors import ConfigError
 from mimi_lightning.models.backbones import make_backbone
 from mimi_lightning.models.pooling import SymmetricBilinearPool
 
@@ -32,6 +33,7 @@ class BilinearRegressor(nn.Module):
         hidden: Sequence[int] = (512, 64),
     ) -> None:
         super().__init__()
+        self.name = name
         self.backbone = make_backbone(name, weights, stage)
         channels = min(self.backbone.channels, max_channels)
         reduces = self.backbone.channels > max_channels
@@ -47,6 +49,8 @@ class BilinearRegressor(nn.Module):
         Only backbone and reduction follow autocast: Gram matrices overflow in float16, and scores in half precision
         collapse to a handful of ranks.
         """
+        if image.ndim != 4:
+            raise ConfigError(f"backbone {self.name} looks at pictures, not at stacks of patches: choose view=crop.")
         features = self.reduce(self.backbone(image))
         with torch.autocast(image.device.type, enabled=False):
             return self.head(self.pool(features.float())).squeeze(-1)
