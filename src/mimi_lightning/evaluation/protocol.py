@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 
 import pandas as pd
+from rich import box
 from rich.table import Table
 
 from mimi_lightning.errors import ScoreError
@@ -54,8 +55,8 @@ def _figures(group: pd.DataFrame) -> dict[str, float | str]:
 
 def terminal_table(figures: pd.DataFrame, title: str) -> Table:
     """The figures as a table for the terminal."""
-    table = Table(title=title, title_justify="left")
-    table.add_column("dataset")
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("dataset", no_wrap=True)
     for heading in ("images", *SHOWN.values()):
         table.add_column(heading, justify="right")
     for name, row in figures.iterrows():
