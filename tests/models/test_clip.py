@@ -178,7 +178,7 @@ class TestWeights:
 
 def test_stacks_of_another_shape_are_refused(regressor, patches):
     for wrong in (patches[:, 0], patches[..., :16]):
-        with pytest.raises(ConfigError, match=r"choose view=patches, view\.train\.side=32"):
+        with pytest.raises(ConfigError, match=r"choose view=patches view\.train\.side=32"):
             regressor(wrong)
 
 
