@@ -93,3 +93,5 @@ def test_evaluation_sees_each_image_once_and_one_size_a_batch(sizes, batch, worl
     batches = [b for r in range(world) for b in SizeBatchSampler(rows, sizes, batch, rank=r, world=world)]
     assert sorted(row for b in batches for row, _ in b) == rows
     assert all(len({sizes[row] for row, _ in b}) == 1 and len(b) <= batch for b in batches)
+    shares = [sum(map(len, SizeBatchSampler(rows, sizes, batch, rank=r, world=world))) for r in range(world)]
+    assert max(shares) - min(shares) <= 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Hashable, Iterator, Mapping, Sequence
+from itertools import groupby
 
 import numpy as np
 from torch.utils.data import Sampler
@@ -79,20 +80,29 @@ class SizeBatchSampler(Sampler[list[Draw]]):
         sizes: size of each row's picture; only equal sizes share a batch.
         batch: images in a batch at most.
         rank: of this process.
-        world: number of processes; batches are dealt out in turn.
+        world: number of processes; images are dealt out in turn.
     """
 
     def __init__(
         self, rows: Sequence[int], sizes: Sequence[Hashable], batch: int, rank: int = 0, world: int = 1
     ) -> None:
-        groups: dict[Hashable, list[Draw]] = {}
+        groups: dict[Hashable, list[int]] = {}
         for row, size in zip(rows, sizes, strict=True):
-            groups.setdefault(size, []).append((int(row), 0))
-        batches = [group[i : i + batch] for group in groups.values() for i in range(0, len(group), batch)]
-        self.batches = batches[rank::world]
+            groups.setdefault(size, []).append(int(row))
+        # Images are dealt out, not batches: no rank is left without work while another has several images.
+        dealt = [(size, row) for size, group in groups.items() for row in group][rank::world]
+        self.batches = [
+            [(row, 0) for _, row in chunk]
+            for _, group in groupby(dealt, key=lambda pair: pair[0])
+            for chunk in _chunks(list(group), batch)
+        ]
 
     def __len__(self) -> int:
         return len(self.batches)
 
     def __iter__(self) -> Iterator[list[Draw]]:
         return iter(self.batches)
+
+
+def _chunks(items: list, size: int) -> Iterator[list]:
+    return (items[i : i + size] for i in range(0, len(items), size))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from lightning.pytorch.utilities import rank_zero_warn
 from rich.console import Console
 
 from mimi_lightning import __version__
@@ -87,5 +88,6 @@ def _alignment(data: MixedDataModule, model: QualityModel, predictions: pd.DataF
         return {}
     try:
         return pooled_srcc(model, predictions, data.table, read_hidden_quality(hidden))
-    except ScoreError:
+    except ScoreError as error:
+        rank_zero_warn(f"The alignment with {hidden} cannot be told: {error}")
         return {}
