@@ -58,6 +58,7 @@ def test_the_cnn_variants_are_as_published(checked, experiment, backbone, quota)
         "name": backbone,
         "weights": "imagenet",
         "stage": -1,
+        "freeze": "none",
         "max_channels": 512,
         "hidden": [512, 64],
     }

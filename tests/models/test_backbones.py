@@ -93,6 +93,20 @@ def test_the_first_layer_starts_as_kaiming_would_have_it_unpacked():
     assert weight.std().item() == pytest.approx(2**0.5 / 512, rel=0.01)
 
 
+@pytest.mark.parametrize(
+    ("freeze", "learning", "norms"), [("none", True, True), ("norm", True, False), ("all", False, False)]
+)
+def test_what_is_frozen_stays_as_it_was(freeze, learning, norms):
+    regressor = BilinearRegressor("resnet18", "none", freeze=freeze, hidden=[8]).eval().train()
+    assert all(p.requires_grad == learning for p in regressor.backbone_parameters())
+    before = regressor.backbone.features[1].running_mean.clone()
+    regressor(PICTURE).sum().backward()
+    assert torch.equal(regressor.backbone.features[1].running_mean, before) != norms
+    assert regressor.head[0].weight.grad is not None
+    with pytest.raises(ConfigError, match=r"backbone\.freeze=some"):
+        BilinearRegressor("resnet18", "none", freeze="some")
+
+
 def test_scores_are_float32_under_autocast():
     regressor = BilinearRegressor("resnet18", "none", hidden=[8]).eval()
     with torch.autocast("cpu", torch.bfloat16):

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from mimi_lightning.errors import ConfigError
 from mimi_lightning.models.backbones import make_backbone
@@ -20,6 +21,8 @@ class BilinearRegressor(nn.Module):
         name: of the backbone, see `make_backbone`.
         weights: `imagenet`, a file, or `none`.
         stage: level of the backbone's feature maps, counted from the last (-1).
+        freeze: `none`; `norm` keeps the statistics of pretrained batch normalisation, which few pictures would spoil;
+            `all` trains only what comes after the backbone.
         max_channels: a 1x1 convolution reduces a backbone with more features to this many before pooling.
         hidden: widths of the head's hidden layers.
     """
@@ -29,12 +32,15 @@ class BilinearRegressor(nn.Module):
         name: str,
         weights: str = "imagenet",
         stage: int = -1,
+        freeze: str = "none",
         max_channels: int = 512,
         hidden: Sequence[int] = (512, 64),
     ) -> None:
         super().__init__()
-        self.name = name
-        self.backbone = make_backbone(name, weights, stage)
+        if freeze not in ("none", "norm", "all"):
+            raise ConfigError(f"backbone.freeze={freeze}: expected none, norm or all.")
+        self.backbone = make_backbone(name, weights, stage).requires_grad_(freeze != "all")
+        self.name, self.freeze = name, freeze
         channels = min(self.backbone.channels, max_channels)
         reduces = self.backbone.channels > max_channels
         self.reduce = nn.Conv2d(self.backbone.channels, channels, 1) if reduces else nn.Identity()
@@ -54,6 +60,14 @@ class BilinearRegressor(nn.Module):
         features = self.reduce(self.backbone(image))
         with torch.autocast(image.device.type, enabled=False):
             return self.head(self.pool(features.float())).squeeze(-1)
+
+    def train(self, mode: bool = True) -> BilinearRegressor:
+        """Switch to training or evaluation; what is frozen stays in evaluation."""
+        super().train(mode)
+        for module in self.backbone.modules():
+            if self.freeze == "all" or (self.freeze == "norm" and isinstance(module, _BatchNorm)):
+                module.eval()
+        return self
 
     def backbone_parameters(self) -> Iterator[nn.Parameter]:
         """Parameters that come pretrained; they learn at a rate of their own."""
