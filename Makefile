@@ -4,7 +4,7 @@ BIN := .venv/bin
 MIMI := $(BIN)/python -m mimi_lightning
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench bench-data wheel clean
+.PHONY: help demo test lint format bench bench-data bench-clip wheel clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ bench: $(BIN)/.dev ## Time the mapper against its plain formulation
 
 bench-data: $(BIN)/.dev ## Time the loader against its plain formulation, and `data check`
 	$(BIN)/python benchmarks/data.py $(ARGS)
+
+bench-clip: $(BIN)/.dev ## Time the vision-language regressor against its plain formulation (10 minutes)
+	$(BIN)/python benchmarks/clip.py
 
 wheel: $(BIN)/.dev ## Build the wheel into dist/
 	$(BIN)/pip wheel --no-deps --wheel-dir dist .

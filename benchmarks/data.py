@@ -91,7 +91,7 @@ def write_pictures(folder: Path, photos: list[Image.Image], kind: str, number: i
 
 def our_loader(images: ImageFiles | CachedImages, workers: int = 0, steps: int | None = None) -> DataLoader:
     count = len(images)
-    rows = ImageRows(images, np.full(count, 0.5), np.zeros(count, int), TrainView(RESIZE, CROP))
+    rows = ImageRows(images, {"mos": np.full(count, 0.5)}, TrainView(RESIZE, CROP))
     sampler = MixedBatchSampler({"a": range(count)}, {"a": BATCH}, seed=0, steps=steps)
     return DataLoader(rows, batch_sampler=sampler, collate_fn=collate, num_workers=workers)
 

@@ -141,3 +141,27 @@ def test_an_unknown_key_in_an_experiment_file_is_found(checked, tmp_path, monkey
 
 def test_the_tree_lies_in_the_checkout():
     assert Path(__file__).parents[1] / "conf" == CONF
+
+
+def test_the_vision_language_variant_is_as_published(checked):
+    cfg = checked("experiment=mimi_clip", "split=3")
+    assert cfg.paths.run == "outputs/mimi_clip/clip_vit_b32/split03"
+    assert (cfg.backbone.model, cfg.backbone.weights) == ("ViT-B-32-quickgelu", "openai")
+    train, test = cfg.view.train, cfg.view.test
+    assert (train.resize, train.patches, train.side) == (768, 3, 224)
+    assert (test.resize, test.patches, test.side) == (768, 15, 224)
+    quotas = {name: d.quota for name, d in cfg.datasets.items()}
+    assert quotas == {"live": 4, "csiq": 4, "bid": 4, "clive": 4, "koniq": 16, "kadid": 16}
+    assert {d.weight for d in cfg.datasets.values()} == {1}
+    assert cfg.optimizer._target_ == "torch.optim.AdamW"
+    assert (cfg.optimizer.lr, cfg.optimizer.backbone_lr, cfg.optimizer.weight_decay) == (5e-6, 5e-6, 1e-3)
+    assert cfg.scheduler == {"_target_": "mimi_lightning.schedulers.OscillatingCosine", "half": 5}
+    assert cfg.tasks == {"_target_": "mimi_lightning.tasks.SceneDistortion", "temperature": 2}
+    assert (cfg.data.epoch, cfg.trainer.max_epochs, cfg.seed, cfg.monitor) == (200, 80, 20200626, "val/srcc_mean")
+
+
+def test_a_backbone_brings_what_it_needs_and_leaves_the_last_word(checked):
+    cfg = checked("backbone=clip_vit_b32", "optimizer=adam", "tasks=none")
+    assert cfg.view.test._target_ == "mimi_lightning.data.patches.TestPatches"
+    assert cfg.optimizer.lr == 6e-4
+    assert not cfg.tasks

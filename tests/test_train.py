@@ -68,8 +68,10 @@ def _settings(datasets, tmp_path):
     names = {"live": "databaserelease2"}
     live = {"reader": "mimi_lightning.data.owners.live.read", "folder": names["live"], "url": "", "quota": 2}
     splits = {"protocol": "generated", "store": tmp_path / "splits", "seed": 19901116}
+    view = {"train": {"_target_": "mimi_lightning.data.images.TrainView", "resize": 512, "crop": 48}}
+    view["test"] = {"_target_": "mimi_lightning.data.images.TestView", "resize": 768}
     data = {"root": datasets, "miniature": None, "quota": 2}
-    return {"datasets": {"live": live}, "split": 1, "seed": 0, "data": data, "splits": splits}
+    return {"datasets": {"live": live}, "split": 1, "seed": 0, "data": data, "splits": splits, "view": view}
 
 
 def metrics_of(folder):

@@ -174,8 +174,9 @@ def _check_values(cfg: DictConfig) -> None:
         _need_whole(cfg, "data.epoch", 1, hint=" or longest")
     if str(cfg.trainer.precision) in ("16-true", "bf16-true"):
         raise ConfigError("trainer.precision: scores in half precision collapse; choose 16-mixed or bf16-mixed.")
-    if cfg.data.on_error not in ("raise", "skip"):
-        raise ConfigError(f"data.on_error={cfg.data.on_error}: expected raise or skip.")
+    for key, words in {"on_error": ("raise", "skip"), "small_images": ("raise", "pad")}.items():
+        if cfg.data[key] not in words:
+            raise ConfigError(f"data.{key}={cfg.data[key]}: expected {' or '.join(words)}.")
     for name, dataset in cfg.datasets.items():
         _need_whole(cfg, f"datasets.{name}.quota", 1)
         if not dataset.weight >= 0:

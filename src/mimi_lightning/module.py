@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from mimi_lightning.errors import ConfigError, ScoreError
 from mimi_lightning.metrics import srcc, weighted_mean
+from mimi_lightning.models.clip import Judgement
 from mimi_lightning.models.targets import TargetScale
 from mimi_lightning.score_table import ScoreTable
 
@@ -59,6 +60,7 @@ class QualityModel(lightning.LightningModule):
             objective), `size` (number of images; weighs validation figures).
         optimizer: specification; `backbone_lr` is the rate of pretrained parameters. Not needed for scoring.
         scheduler: specification, stepped every epoch.
+        tasks: specification of what is learned beside quality (conf/tasks), empty if nothing is.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class QualityModel(lightning.LightningModule):
         datasets: Mapping[str, Spec],
         optimizer: Spec | None = None,
         scheduler: Spec | None = None,
+        tasks: Spec | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -77,6 +80,12 @@ class QualityModel(lightning.LightningModule):
         self.regressor = build(regressor, nn.Module)
         self.mapper = build(mapper, nn.Module, len(facts))
         self.objective = build(objective, nn.Module, weights=[fact["weight"] for fact in facts])
+        self.tasks = build(tasks, nn.Module) if tasks else None
+        if tasks and not hasattr(self.regressor, "judge"):
+            raise ConfigError(
+                f"backbone {regressor['name']} judges neither scene nor distortion: set tasks=none, or choose one that "
+                "does, such as backbone=clip_vit_b32."
+            )
         self.sizes = {name: datasets[name]["size"] for name in self.names}
         self.scale = TargetScale([fact["labels"] for fact in facts], [fact["range"] for fact in facts])
         self.table = ScoreTable()
@@ -113,16 +122,22 @@ class QualityModel(lightning.LightningModule):
             return None
         dataset = batch["dataset"]
         target = self.scale.normalise(batch["mos"], dataset)
-        terms = self.objective(self.mapper, self(batch["image"]), target, dataset, self.scale.ends())
+        proxy, judgement = self._judge(batch["image"])
+        terms = self.objective(self.mapper, proxy, target, dataset, self.scale.ends())
+        if self.tasks is not None:
+            terms = self.tasks(terms, judgement, batch, self.current_epoch)
         self.log_dict({f"train/{name}": value.detach() for name, value in terms.items()}, batch_size=len(dataset))
         self.log("loss", terms["loss"].detach(), prog_bar=True, logger=False)
         return terms["loss"]
 
     def validation_step(self, batch: dict[str, Tensor]) -> None:
-        """Collect the scores of one batch."""
-        if "image" in batch:
-            proxy = self(batch["image"])
-            self.table.update(batch["row"], proxy, self.predict_mos(proxy, batch["dataset"]))
+        """Collect the scores of one batch, and count what it gets right beside quality."""
+        if "image" not in batch:
+            return
+        proxy, judgement = self._judge(batch["image"])
+        self.table.update(batch["row"], proxy, self.predict_mos(proxy, batch["dataset"]))
+        if self.tasks is not None:
+            self.tasks.count(judgement, batch)
 
     test_step = validation_step
 
@@ -130,12 +145,15 @@ class QualityModel(lightning.LightningModule):
         """Log the SRCC of proxy scores for every dataset, weighted by size and as a plain mean."""
         figures = self._srcc_by_dataset(self._collected())
         self.log_dict({f"val/srcc_{name}": value for name, value in figures.items()})
+        self.log_dict({f"val/{name}": value for name, value in self._accuracies().items()})
         self.log("val/srcc_weighted", weighted_mean(figures, self.sizes), prog_bar=True)
         self.log("val/srcc_mean", np.mean(list(figures.values())), prog_bar=True)
 
     def on_test_epoch_end(self) -> None:
-        """Keep the collected scores of the test part: rows, proxy scores, native predictions."""
+        """Keep what was collected of the test part: rows, proxy scores, native predictions; task accuracies."""
         self.scores = self._collected()
+        self.accuracies = self._accuracies()
+        self.log_dict({f"test/{name}": value for name, value in self.accuracies.items()})
 
     def configure_optimizers(self) -> dict[str, Any]:
         """Two learning rates: of pretrained parameters, and of all the others."""
@@ -153,6 +171,16 @@ class QualityModel(lightning.LightningModule):
         parameters = copy.deepcopy(dict(checkpoint["hyper_parameters"]))
         parameters["regressor"]["weights"] = "none"
         checkpoint["hyper_parameters"] = parameters
+
+    def _judge(self, image: Tensor) -> tuple[Tensor, Judgement | None]:
+        """Proxy scores [B], and what else the regressor thinks of the images when there are other tasks."""
+        if self.tasks is None:
+            return self(image), None
+        judgement = self.regressor.judge(image)
+        return judgement.proxy, judgement
+
+    def _accuracies(self) -> dict[str, float]:
+        return {} if self.tasks is None else self.tasks.accuracies()
 
     def _collected(self) -> dict[str, Tensor]:
         scores = {name: values.cpu() for name, values in self.table.compute().items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,12 @@ from mimi_lightning.data.miniature import make_miniature
 from mimi_lightning.errors import ConfigError
 from mimi_lightning.evaluation.results import FINISHED, show_results, write_results
 from mimi_lightning.loggers import finish
-from mimi_lightning.module import QualityModel
+from mimi_lightning.module import QualityModel, build
 
 Settings = dict[str, Any]
+
+# Keys of `data` that nothing here reads: other nodes refer to them.
+REFERRED = ("quota", "resize", "crop", "test_resize", "small_images")
 
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its tips and its account of what is obvious
 warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")  # Lightning's own, in its newest release
@@ -70,9 +74,9 @@ def _run(run: Path, settings: Settings) -> None:
 
 def make_data(settings: Settings) -> MixedDataModule:
     """The data module of a resolved configuration; builds the miniature datasets first where they are asked for."""
-    arguments = dict(settings["data"])
+    arguments = {key: value for key, value in settings["data"].items() if key not in REFERRED}
+    arguments |= {f"{stage}_view": build(view, Callable) for stage, view in settings["view"].items()}
     miniature = arguments.pop("miniature")
-    arguments.pop("quota")  # each dataset has its own
     if miniature is not None:
         make_miniature(Path(arguments["root"]), **miniature)
     return MixedDataModule(
@@ -92,6 +96,7 @@ def make_model(settings: Settings, data: MixedDataModule) -> QualityModel:
         mapper=settings["mapper"],
         objective=settings["objective"],
         datasets=facts,
+        tasks=settings["tasks"],
         optimizer=settings["optimizer"],
         scheduler=settings["scheduler"],
     )

@@ -13,12 +13,13 @@ import numpy as np
 import pandas as pd
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from mimi_lightning.data.annotations import read_annotations
 from mimi_lightning.data.cache import CachedImages
 from mimi_lightning.data.cache_build import open_cache
-from mimi_lightning.data.images import ImageFiles, Picture, Size, TestView, TrainView, mirror
+from mimi_lightning.data.images import ImageFiles, Picture, Size, mirror
+from mimi_lightning.data.labels import add_scenes, distortion_labels, scene_labels
 from mimi_lightning.data.partitions import Protocol, assign_parts
 from mimi_lightning.data.sampling import Draw, MixedBatchSampler, SizeBatchSampler
 from mimi_lightning.errors import DatasetError
@@ -40,13 +41,12 @@ class ImageRows(Dataset):
 
     Args:
         images: picture of each row.
-        mos: MOS of each row, native scale.
-        dataset: number of each row's dataset, in alphabetical order of their names.
+        facts: what a batch carries of each row beside its image, columns of the same length.
         view: makes the tensor from a picture and a seed.
     """
 
-    def __init__(self, images: Images, mos: np.ndarray, dataset: np.ndarray, view: View) -> None:
-        self.images, self.mos, self.dataset, self.view = images, mos, dataset, view
+    def __init__(self, images: Images, facts: Mapping[str, np.ndarray], view: View) -> None:
+        self.images, self.facts, self.view = images, facts, view
 
     def __len__(self) -> int:
         return len(self.images)
@@ -57,28 +57,20 @@ class ImageRows(Dataset):
             image = self.view(self.images[row], seed)
         except DatasetError as error:
             return Broken(str(error))
-        return {"image": image, "mos": self.mos[row], "dataset": self.dataset[row], "row": row, "seed": seed}
+        facts = {name: column[row] for name, column in self.facts.items()}
+        return {"image": image, "row": row, "seed": seed, **facts}
 
 
 def collate(samples: Sequence[dict[str, Any] | Broken]) -> Batch:
     """Stack samples; the reasons of broken ones come along under `broken`.
 
     Returns:
-        image uint8 [B, 3, H, W], mos float32 [B] (native scale), dataset int64 [B], row int64 [B], seed int64 [B]
-        of the draws, broken [str].
+        image uint8 [B, ...] as the view makes it, row and seed of the draws int64 [B], each of the facts [B, ...],
+        broken [str].
     """
     whole = [sample for sample in samples if not isinstance(sample, Broken)]
     broken = [sample.reason for sample in samples if isinstance(sample, Broken)]
-    if not whole:
-        return {"broken": broken}
-    return {
-        "image": torch.stack([sample["image"] for sample in whole]),
-        "mos": torch.tensor([sample["mos"] for sample in whole], dtype=torch.float32),
-        "dataset": torch.tensor([sample["dataset"] for sample in whole]),
-        "row": torch.tensor([sample["row"] for sample in whole]),
-        "seed": torch.tensor([sample["seed"] for sample in whole]),
-        "broken": broken,
-    }
+    return {**(default_collate(whole) if whole else {}), "broken": broken}
 
 
 class MixedDataModule(lightning.LightningDataModule):
@@ -92,9 +84,8 @@ class MixedDataModule(lightning.LightningDataModule):
         splits: where the partitions come from (conf/splits), as `Protocol`.
         cache: keep decoded pictures: in `cache` below the root (true), or in this folder.
         epoch: `longest` for one pass over the dataset that needs most batches, or a number of batches.
-        resize: short side of training pictures in pixels, at most.
-        crop: side of the training crop in pixels.
-        test_resize: short side of validation and test pictures in pixels, at most.
+        train_view: what training sees of a picture: a tensor from a picture and a seed.
+        test_view: what validation and testing see; its `size` says which pictures can share a batch.
         test_batch: images of one size tested together, at most.
         workers: processes that read images.
         on_error: `raise` stops at an image that cannot be read; `skip` leaves it out and counts it.
@@ -108,11 +99,10 @@ class MixedDataModule(lightning.LightningDataModule):
         *,
         root: Path | str,
         splits: Mapping[str, Any],
+        train_view: View,
+        test_view: View,
         cache: bool | Path | str | None = None,
         epoch: int | str = "longest",
-        resize: int = 512,
-        crop: int = 384,
-        test_resize: int = 768,
         test_batch: int = 16,
         workers: int = 4,
         on_error: str = "raise",
@@ -123,7 +113,7 @@ class MixedDataModule(lightning.LightningDataModule):
         self.root, self.protocol = Path(root), Protocol(**splits)
         self.cache = self.root / "cache" if cache is True else Path(cache) if cache else None
         self.steps = None if epoch == "longest" else int(epoch)
-        self.train_view, self.test_view = TrainView(resize, crop), TestView(test_resize)
+        self.train_view, self.test_view = train_view, test_view
         self.test_batch, self.workers, self.on_error = test_batch, workers, on_error
         self.skipped: set[str] = set()
         self.table: pd.DataFrame | None = None
@@ -141,8 +131,9 @@ class MixedDataModule(lightning.LightningDataModule):
             read_annotations(name, d["reader"], self.root / d["folder"], d["url"], d.get("table"))
             for name, d in self.datasets.items()
         ]
+        table = add_scenes(pd.concat(tables, ignore_index=True), self.root / "scenes.csv")
         folders = {name: d["folder"] for name, d in self.datasets.items()}
-        self.parts = assign_parts(pd.concat(tables, ignore_index=True), self.root, folders, self.split, self.protocol)
+        self.parts = assign_parts(table, self.root, folders, self.split, self.protocol)
         self.table = self.parts.table
         for dataset, number in self.parts.left_out.items():
             rank_zero_warn(f"{number:,} images of {dataset} are in no part of split {self.split} and are left out.")
@@ -201,7 +192,7 @@ class MixedDataModule(lightning.LightningDataModule):
 
         def size(row: int) -> Size | None:
             try:
-                return images.size(row)
+                return self.test_view.size(images.size(row))
             except DatasetError:
                 return None  # reading it says what is wrong
 
@@ -218,9 +209,14 @@ class MixedDataModule(lightning.LightningDataModule):
         return open_cache(self.table, self.root, folders, files, self.cache) if self.cache else files
 
     def _loader(self, view: View, sampler: Any) -> DataLoader:
-        number = self.table["dataset"].map(self.names.index).to_numpy()
+        facts = {
+            "mos": self.table["mos"].to_numpy(np.float32),
+            "dataset": self.table["dataset"].map(self.names.index).to_numpy(),
+            "scenes": scene_labels(self.table["scenes"]),
+            "distortion": distortion_labels(self.table["distortion"]),
+        }
         return DataLoader(
-            ImageRows(self.images[view.resize], self.table["mos"].to_numpy(), number, view),
+            ImageRows(self.images[view.resize], facts, view),
             batch_sampler=sampler,
             collate_fn=collate,
             num_workers=self.workers,

@@ -202,6 +202,10 @@ class TestView:
     def __init__(self, resize: int) -> None:
         self.resize = resize
 
+    def size(self, size: Size) -> Size:
+        """Size of the view of a picture of `size`; only views of one size share a batch."""
+        return size
+
     def __call__(self, picture: Picture, seed: int = 0) -> torch.Tensor:
         """Take all of a picture: uint8 [3, height, width]."""
         return picture.window((0, 0, *picture.size))

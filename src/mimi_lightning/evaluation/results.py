@@ -50,6 +50,7 @@ def write_results(
     metrics = {
         "run": name,
         "figures": json.loads(figures.to_json(orient="index", double_precision=15)),
+        "tasks": model.accuracies,
         "alignment": _alignment(data, model, predictions),
         "best_epoch": torch.load(checkpoint, map_location="cpu", weights_only=True)["epoch"],
         "skipped": skipped,
@@ -74,6 +75,8 @@ def show_results(run: Path) -> None:
     figures = pd.DataFrame.from_dict(metrics["figures"], orient="index").astype(dict.fromkeys(SHOWN, float))
     title = f"{metrics['run']}, test part: proxy score against MOS, best epoch {metrics['best_epoch']}"
     console.print(terminal_table(figures, title))
+    if metrics["tasks"]:
+        console.print("   ".join(f"{name} [bold]{value:.3f}[/bold]" for name, value in metrics["tasks"].items()))
     if metrics["alignment"]:
         console.print("Pooled SRCC over all test parts against the hidden quality (pseudo-MOS):")
         console.print("   ".join(f"{name} [bold]{value:.4f}[/bold]" for name, value in metrics["alignment"].items()))

@@ -40,7 +40,7 @@ class BilinearRegressor(nn.Module):
         if freeze not in ("none", "norm", "all"):
             raise ConfigError(f"backbone.freeze={freeze}: expected none, norm or all.")
         self.backbone = make_backbone(name, weights, stage).requires_grad_(freeze != "all")
-        self.freeze = freeze
+        self.name, self.freeze = name, freeze
         channels = min(self.backbone.channels, max_channels)
         reduces = self.backbone.channels > max_channels
         self.reduce = nn.Conv2d(self.backbone.channels, channels, 1) if reduces else nn.Identity()
@@ -55,6 +55,8 @@ class BilinearRegressor(nn.Module):
         Only backbone and reduction follow autocast: Gram matrices overflow in float16, and scores in half precision
         collapse to a handful of ranks.
         """
+        if image.ndim != 4:
+            raise ConfigError(f"backbone {self.name} looks at pictures, not at stacks of patches: choose view=crop.")
         features = self.reduce(self.backbone(image))
         with torch.autocast(image.device.type, enabled=False):
             return self.head(self.pool(features.float())).squeeze(-1)

@@ -14,7 +14,7 @@ from pathlib import Path
 from mimi_lightning.errors import DatasetError
 
 MARKER = "miniature.json"
-RECIPE = 1  # counts changes of what the same parameters build
+RECIPE = 2  # counts changes of what the same parameters build
 SEED = 19901116
 
 
@@ -33,8 +33,8 @@ def make_miniature(
 
     Below the folder stand databaserelease2, CSIQ, BID, ChallengeDB_release, koniq-10k and kadid10k;
     `hidden_quality.csv` with the quality that the labels hide (JOD, never read by training); `contents.csv` with the
-    photographs that show the same content; and `miniature.json`, which marks a complete build. The same parameters
-    give the same bytes.
+    photographs that show the same content; `scenes.csv` with what they show, as far as it is known; and
+    `miniature.json`, which marks a complete build. The same parameters give the same bytes.
 
     Args:
         folder: where to build; must not exist, be empty, or hold a build of the same parameters.

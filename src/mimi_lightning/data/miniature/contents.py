@@ -20,15 +20,25 @@ LONGEST = 768  # larger photographs are shrunk, so that a window shows something
 DETAIL = 2.0  # least gradient of a window that shows something, in grey values a pixel
 BLOCKS = 8  # a side of a window, for looking at its detail
 PICTURES = (".bmp", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
+SCENES = {
+    "astronaut": "human;indoor",
+    "chelsea": "animal",
+    "coffee": "still_life;indoor",
+    "rocket": "landscape;night",
+    "motorcycle": "indoor;still_life",
+    "china": "cityscape",
+    "flower": "plant",
+}
 INSTALL = 'pip install "mimi-lightning[miniature]"'
 
 
 @dataclass(frozen=True, eq=False)
 class Content:
-    """A window of a photograph: its name and its pixels, uint8 of shape (side, side, 3)."""
+    """A window of a photograph: its name, its pixels, uint8 of shape (side, side, 3), and what it shows."""
 
     name: str
     pixels: np.ndarray
+    scenes: str = ""  # words of the published vocabulary joined by ";", as far as they are known
 
 
 def cut_contents(photos: Path | None, side: int) -> list[Content]:
@@ -107,7 +117,7 @@ def _windows(name: str, photo: np.ndarray, side: int) -> Iterator[Content]:
         for column in range(columns):
             y, x = top + row * side, left + column * side
             window = np.ascontiguousarray(photo[y : y + side, x : x + side])
-            yield Content(f"{name}{row * columns + column + 1:02d}", window)
+            yield Content(f"{name}{row * columns + column + 1:02d}", window, SCENES.get(name, ""))
 
 
 def _detail(pixels: np.ndarray) -> float:

@@ -20,7 +20,7 @@ LAYOUTS: dict[str, Layout] = synthetic.LAYOUTS | photographic.LAYOUTS
 
 
 def write_datasets(root: Path, photos: Path | None, parameters: Mapping[str, object], progress: bool) -> None:
-    """Write the six datasets, `contents.csv` and `hidden_quality.csv`.
+    """Write the six datasets, `contents.csv`, `scenes.csv` and `hidden_quality.csv`.
 
     Args:
         root: an empty folder.
@@ -63,10 +63,13 @@ def _make(folder: Path, picture: Picture, judge: Callable, advance: Callable[[],
 
 
 def _write_keys(root: Path, pictures: pd.DataFrame) -> None:
-    """Write what no label file says: the hidden quality, and which photographs show the same content."""
+    """Write what no label file says: the hidden quality, which photographs show the same content, and scenes."""
     pictures = pictures.sort_values(["dataset", "path"])
     quality = pictures.rename(columns={"path": "image", "jod": "hidden_quality"})
     write_csv(root / "hidden_quality.csv", quality[["dataset", "image", "hidden_quality"]])
     photographs = pictures[pictures["path"] == pictures["reference"]]
     names = photographs.assign(content=[content.name for content in photographs["content"]])
     write_csv(root / "contents.csv", names[["dataset", "reference", "content"]])
+    shown = pictures.assign(scenes=[content.scenes for content in pictures["content"]])
+    scenes = shown.loc[shown["scenes"] != "", ["dataset", "reference", "scenes"]]
+    write_csv(root / "scenes.csv", scenes.drop_duplicates())

@@ -1,0 +1,173 @@
+"""Losses, labels that are missing, dynamic weights and counting, against their definitions."""
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+import torch.multiprocessing as mp
+
+from mimi_lightning.tasks import (
+    Accuracy,
+    DynamicWeightAverage,
+    SceneDistortion,
+    distortion_fidelity,
+    distortion_hits,
+    scene_fidelity,
+    scene_hits,
+)
+
+E = 1e-8
+
+
+def probabilities(images, classes, seed=0):
+    return torch.rand(images, classes, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).softmax(-1)
+
+
+def test_scene_fidelity_is_its_formula():
+    p, g = probabilities(4, 9), (probabilities(4, 9, 1) > 0.11).double()
+    for loss, ps, gs in zip(scene_fidelity(p, g), p, g, strict=True):
+        terms = [1 - math.sqrt(a * b + E) - math.sqrt((1 - a) * (1 - b) + E) for a, b in zip(ps, gs, strict=True)]
+        assert loss.item() == pytest.approx(sum(terms) / 9, abs=1e-14)
+
+
+def test_distortion_fidelity_is_its_formula():
+    p, group = probabilities(4, 11), torch.tensor([0, 3, 10, 3])
+    for loss, ps, right in zip(distortion_fidelity(p, group), p, group, strict=True):
+        expected = 1 - sum(math.sqrt(a * (i == right) + E) for i, a in enumerate(ps))
+        assert loss.item() == pytest.approx(expected, abs=1e-14)
+
+
+def test_losses_have_finite_gradients_at_the_ends():
+    p = torch.eye(11, dtype=torch.float64).requires_grad_()
+    (distortion_fidelity(p, torch.zeros(11, dtype=torch.int64)).sum() + scene_fidelity(p, p.detach()).sum()).backward()
+    assert p.grad.isfinite().all()
+
+
+def judge(images, requires_grad=False):
+    from mimi_lightning.models.clip import Judgement  # loads open_clip, which a second rank need not
+
+    parts = [probabilities(images, n, seed=n).float().requires_grad_(requires_grad) for n in (5, 9, 11)]
+    return Judgement(torch.ones(images), *parts)
+
+
+def batch(scenes, distortion):
+    return {"scenes": torch.tensor(scenes, dtype=torch.float32), "distortion": torch.tensor(distortion)}
+
+
+NOTHING = [0.0] * 9
+ANIMAL = [1.0] + [0.0] * 8
+
+
+def test_images_without_labels_do_not_enter_the_loss():
+    judgement = judge(3, requires_grad=True)
+    labels = batch([ANIMAL, NOTHING, NOTHING], [-1, 4, -1])
+    terms = SceneDistortion()({"loss": torch.tensor(2.0)}, judgement, labels, epoch=0)
+    assert terms["quality"] == 2
+    torch.testing.assert_close(terms["scene"], scene_fidelity(judgement.scene[:1], labels["scenes"][:1])[0])
+    distortion = distortion_fidelity(judgement.distortion[1:2], labels["distortion"][1:2])
+    torch.testing.assert_close(terms["distortion"], distortion[0])
+    torch.testing.assert_close(terms["loss"], 2 + terms["scene"] + terms["distortion"])
+    terms["loss"].backward()
+    assert (judgement.scene.grad.abs().sum(1) > 0).tolist() == [True, False, False]
+    assert (judgement.distortion.grad.abs().sum(1) > 0).tolist() == [False, True, False]
+
+
+def test_a_batch_without_any_label_gives_zero_and_keeps_the_graph():
+    judgement = judge(2, requires_grad=True)
+    terms = SceneDistortion()({"loss": torch.tensor(2.0)}, judgement, batch([NOTHING] * 2, [-1, -1]), epoch=0)
+    assert (terms["scene"], terms["distortion"], terms["loss"]) == (0, 0, 2)
+    terms["loss"].backward()
+    assert (judgement.scene.grad == 0).all()
+
+
+LOSSES = np.random.default_rng(0).uniform(0.2, 2, (4, 5, 3))  # epochs, steps, tasks
+COUNTS = np.random.default_rng(1).integers(1, 9, (4, 5, 3))
+
+
+def by_definition(losses, counts, temperature):
+    """Weights of every epoch, in NumPy."""
+    means = (losses * counts).sum(1) / counts.sum(1)
+    weights = [np.ones(3), np.ones(3)]
+    for before, last in pairwise(means[:-1]):
+        e = np.exp(last / before / temperature)
+        weights.append(3 * e / e.sum())
+    return np.array(weights)
+
+
+def feed(average, losses, counts, first_epoch=0):
+    weights = []
+    for epoch, steps in enumerate(zip(losses, counts, strict=True), start=first_epoch):
+        for loss, count in zip(*steps, strict=True):
+            weights.append(average(torch.tensor(loss, dtype=torch.float32), torch.tensor(count), epoch).numpy())
+    return np.array(weights).reshape(len(losses), -1, 3)
+
+
+def test_dynamic_weights_are_their_definition():
+    weights = feed(DynamicWeightAverage(3, temperature=2), LOSSES, COUNTS)
+    assert (weights == weights[:, :1]).all()  # constant over an epoch
+    np.testing.assert_allclose(weights[:, 0], by_definition(LOSSES, COUNTS, 2), rtol=1e-6)
+
+
+def test_dynamic_weights_go_on_after_a_resume():
+    through = feed(DynamicWeightAverage(3), LOSSES, COUNTS)
+    first, second = DynamicWeightAverage(3), DynamicWeightAverage(3)
+    feed(first, LOSSES[:2], COUNTS[:2])
+    second.load_state_dict(first.state_dict())
+    assert (feed(second, LOSSES[2:], COUNTS[2:], first_epoch=2) == through[2:]).all()
+
+
+def test_a_task_without_labels_does_not_disturb_the_others():
+    average, counts = DynamicWeightAverage(3), COUNTS * [1, 0, 1]
+    weights = feed(average, LOSSES, counts)[3, 0]
+    means = (LOSSES * COUNTS).sum(1) / COUNTS.sum(1)
+    ratio = means[2] / means[1]
+    assert weights[0] / weights[2] == pytest.approx(np.exp((ratio[0] - ratio[2]) / 2), rel=1e-5)
+    assert weights.sum() == pytest.approx(3)
+
+
+def feed_rank(rank, port, results=None):
+    torch.distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    weights = feed(DynamicWeightAverage(3), LOSSES[:, rank:4:2], COUNTS[:, rank:4:2])
+    torch.distributed.destroy_process_group()
+    return weights if results is None else results.put(weights)
+
+
+def test_dynamic_weights_are_those_of_all_ranks():
+    context, port = mp.get_context("spawn"), 20000 + np.random.default_rng().integers(20000)
+    results = context.Queue()
+    other = context.Process(target=feed_rank, args=(1, port, results))
+    other.start()
+    weights = feed_rank(0, port)
+    assert (results.get(timeout=60) == weights).all()
+    other.join()
+    np.testing.assert_allclose(weights[:, 0], by_definition(LOSSES[:, :4], COUNTS[:, :4], 2), rtol=1e-6)
+
+
+def test_scene_labels_count_one_by_one():
+    p = torch.tensor([[0.5, 0.3, 0.2], [0.5, 0.3, 0.2], [0.1, 0.2, 0.7]])
+    labels = torch.tensor([[1.0, 0, 1], [1, 0, 0], [0, 0, 0]])
+    assert scene_hits(p, labels).tolist() == [True, False, True]  # of two labels one is among the top two
+
+
+def test_distortion_labels_count_where_they_are():
+    p = torch.tensor([[0.5, 0.3], [0.5, 0.3], [0.1, 0.7]])
+    assert distortion_hits(p, torch.tensor([0, 1, -1])).tolist() == [True, False]
+
+
+def test_accuracy_is_right_labels_over_labels():
+    accuracy = Accuracy()
+    assert accuracy.labels == 0
+    accuracy.update(torch.tensor([True, False, True]))
+    accuracy.update(torch.tensor([], dtype=torch.bool))
+    accuracy.update(torch.tensor([False]))
+    assert accuracy.compute() == 0.5
+
+
+def test_accuracies_leave_out_tasks_without_labels():
+    tasks, judgement = SceneDistortion(), judge(2)
+    right = int(judgement.distortion[0].argmax())
+    tasks.count(judgement, batch([NOTHING] * 2, [right, -1]))
+    assert tasks.accuracies() == {"distortion_accuracy": 1.0}
+    assert tasks.accuracies() == {}
