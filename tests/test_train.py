@@ -223,6 +223,7 @@ def test_every_experiment_runs_a_batch(run, miniature, tmp_path, experiment):
         "trainer.limit_train_batches=1",
         "trainer.limit_val_batches=1",
         "trainer.max_epochs=1",
+        "trainer.check_val_every_n_epoch=1",
         "data.quota=1",
     )
     assert list((tmp_path / "outputs" / experiment).rglob("metrics.json"))

@@ -33,7 +33,7 @@ def run(miniature, tiny_clip, tmp_path):
 
     def start(*overrides, network=(*CLIP, "view.train.side=32")):
         config.register_resolvers()
-        paths = [f"paths.datasets={miniature}", f"data.splits={tmp_path}/splits", f"paths.outputs={tmp_path}/outputs"]
+        paths = [f"paths.datasets={miniature}", f"splits.store={tmp_path}/splits", f"paths.outputs={tmp_path}/outputs"]
         with initialize_config_dir(str(config.conf_dir()), version_base="1.3"):
             cfg = compose("config", [*network, *SMALL, *paths, *overrides])
         train.train(cfg)

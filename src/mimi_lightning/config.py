@@ -166,6 +166,8 @@ def _check_values(cfg: DictConfig) -> None:
     _need_whole(cfg, "split", SPLITS.start, SPLITS.stop - 1)
     _need_whole(cfg, "seed", 0, 2**32 - 1)
     _need_whole(cfg, "trainer.max_epochs", 1)
+    # The best epoch is chosen among those that were validated: there must be one.
+    _need_whole(cfg, "trainer.check_val_every_n_epoch", 1, cfg.trainer.max_epochs)
     for key in ("crop", "resize", "test_resize", "test_batch"):
         _need_whole(cfg, f"data.{key}", 1)
     _need_whole(cfg, "data.workers", 0)
