@@ -91,7 +91,9 @@ def test_a_run_leaves_all_that_a_reader_needs(run, capsys):
     live = predictions[predictions["dataset"] == "live"]
     assert figures["live"]["srcc"] == pytest.approx(srcc(live["proxy"], live["mos"]), abs=1e-9)
     assert figures["live"]["n"] == len(live)
-    assert set(metrics["alignment"]) == {"native labels", "min-max labels", "aligned labels", "proxy scores"}
+    alignment = [row["scores"] for row in metrics["alignment"]]
+    labels = ["native labels", "min-max labels", "z-score labels", "oracle line", "aligned labels"]
+    assert alignment == [*labels, "proxy scores"]
     assert metrics["partition"]["protocol"] == "generated"
     assert len(metrics["partition"]["sha256"]) == 64
     assert np.asarray(Image.open(folder / "mappings.png")).std() > 5

@@ -19,6 +19,7 @@ Array = NDArray[np.float64]
 # Slopes at which a logistic fit is started, per standard deviation of the scores: from a nearly straight line
 # to a step between two neighbouring images.
 SLOPES = 0.1, 1000.0
+STEPS = 2000  # of a fit; a step between two neighbouring images takes some hundred
 
 
 def srcc(score: ArrayLike, mos: ArrayLike) -> float:
@@ -118,18 +119,18 @@ def fit_logistic5(score: ArrayLike, mos: ArrayLike) -> LogisticFit:
     return LogisticFit(logistic5, (rise, slope, centre, tilt, level + rise / 2 - tilt * float(x.mean())))
 
 
+FITS = {"4p": fit_logistic4, "5p": fit_logistic5}
+
+
 def correlations(score: ArrayLike, mos: ArrayLike) -> dict[str, float]:
     """srcc, krcc and plcc of the raw scores; arguments and errors as in `srcc`."""
     return {"srcc": srcc(score, mos), "krcc": krcc(score, mos), "plcc": plcc(score, mos)}
 
 
-def fitted_figures(score: ArrayLike, mos: ArrayLike) -> dict[str, float]:
-    """plcc_4p, plcc_5p, rmse_4p, rmse_5p after the logistic fits; errors as in `fit_logistic5`."""
-    figures = {}
-    for name, fit in (("4p", fit_logistic4), ("5p", fit_logistic5)):
-        fitted = fit(score, mos)(score)
-        figures |= {f"plcc_{name}": plcc(fitted, mos), f"rmse_{name}": rmse(fitted, mos)}
-    return figures
+def fitted_figures(score: ArrayLike, mos: ArrayLike, curve: str) -> dict[str, float]:
+    """plcc_4p and rmse_4p after the 4-parameter fit (`curve` 4p), or the same of 5p; errors as in `fit_logistic5`."""
+    fitted = FITS[curve](score, mos)(score)
+    return {f"plcc_{curve}": plcc(fitted, mos), f"rmse_{curve}": rmse(fitted, mos)}
 
 
 def weighted_mean(figures: Mapping[str, float], sizes: Mapping[str, float]) -> float:
@@ -194,7 +195,7 @@ def _least_residual(x: Array, y: Array, others: Array) -> tuple[float, float, tu
 
     bounds = (-np.inf, np.log(SLOPES[0] / 100)), (np.inf, np.log(SLOPES[1] * 10))
     fits = [
-        optimize.least_squares(lambda position: solve(position)[1], start, bounds=bounds)
+        optimize.least_squares(lambda position: solve(position)[1], start, bounds=bounds, max_nfev=STEPS)
         for start in _best_nodes(u, y, others)
     ]
     best = min((fit for fit in fits if fit.success), key=lambda fit: fit.cost, default=None)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -135,6 +136,30 @@ def read_lists(annotations: pd.DataFrame, folder: Path, protocol: str, lists: Pa
     labels = rows.drop_duplicates("image").set_index("image")[["distortion", "scenes"]]
     table = annotations[["image"]].join(labels, on="image").join(parts, on="image")
     return table.reindex(columns=["image", "distortion", "scenes", *COLUMNS])
+
+
+def read_listed_labels(lists: Path, split: int = 1) -> pd.DataFrame:
+    """Read the labels of all datasets in one split of the published lists, without any owner's folder.
+
+    Args:
+        lists: the authors' folder, or the one above it.
+        split: 1..10.
+
+    Returns:
+        Columns dataset, image, mos, part.
+
+    Raises:
+        DatasetError: the folder holds no lists of that split.
+    """
+    tables = []
+    for form, (dataset, (where, name)) in product(FORMATS.values(), LISTED.items()):
+        home = lists / form.home if (lists / form.home).is_dir() else lists
+        folder = home / where / "splits2" / str(split)
+        if (folder / form.file.format(name=name, part=form.words["test"])).is_file():
+            tables.append(_read_split(folder, name, split, form).assign(dataset=dataset))
+    if not tables:
+        raise DatasetError(f"There are no lists of split {split} in {lists}.")
+    return pd.concat(tables, ignore_index=True)[["dataset", "image", "mos", "part"]]
 
 
 def _one_partition(annotations: pd.DataFrame, parts: pd.Series) -> pd.DataFrame:

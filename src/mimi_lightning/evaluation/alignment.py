@@ -1,50 +1,138 @@
-"""Alignment: do scores of different datasets compare, once they stand on the proxy scale?"""
+"""Alignment: do scores of different datasets compare? Judged by one quality that was rated across all of them."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
-import torch
 
-from mimi_lightning.metrics import srcc
-from mimi_lightning.module import QualityModel
+from mimi_lightning.errors import ScoreError
+from mimi_lightning.metrics import plcc, rmse, srcc
+
+KEY = ["dataset", "image"]
+COLUMNS = ["scores", "n", "srcc", "plcc", "rmse"]
 
 
-@torch.no_grad()
-def pooled_srcc(
-    model: QualityModel, predictions: pd.DataFrame, annotations: pd.DataFrame, common: pd.Series
-) -> dict[str, float]:
-    """SRCC against one common quality over all datasets together.
+def read_quality(file: Path, images: pd.DataFrame, folders: Mapping[str, str]) -> pd.Series:
+    """Read a quality that compares across datasets.
 
     Args:
-        model: the trained model; its score mapper aligns the labels.
-        predictions: predictions table of one part.
-        annotations: annotations of the same datasets; their extremes give the min-max baseline.
-        common: quality that compares across datasets, indexed by (dataset, image).
+        file: the re-annotated set's list, rows `<folder>_<path with / as _> TAB <MOS>`, or a CSV with columns dataset,
+            image and hidden_quality (the miniature's pseudo-MOS in JOD: a full-reference score, no human's).
+        images: dataset and image of all that may be rated.
+        folders: folder of each dataset, as it stands in the names.
 
     Returns:
-        Of native labels, of labels rescaled by each dataset's minimum and maximum, of labels aligned by the mapper
-        (true inverse), and of proxy scores.
+        Quality of those rated images that are among `images`, indexed by (dataset, image).
+
+    Raises:
+        ScoreError: the file cannot be read, has another form or no finite number somewhere, or no image is known.
+    """
+    try:
+        if file.suffix == ".csv":
+            table = pd.read_csv(file, dtype={"image": str})
+            quality = table.set_index(KEY)["hidden_quality"].astype("float64")
+        else:
+            quality = pd.read_csv(file, sep="\t", header=None, index_col=0, names=["name", "mos"], dtype={"name": str})
+            quality = quality["mos"].astype("float64")
+    except (OSError, ValueError, KeyError) as error:
+        raise ScoreError(f"{file} is no list of ratings: {error}") from error
+    if not np.isfinite(quality).all():
+        raise ScoreError(f"{file}: the rating of {quality.index[~np.isfinite(quality)][0]} is not a finite number.")
+    known = pd.MultiIndex.from_frame(images[KEY])
+    if file.suffix != ".csv":
+        names = [f"{folders.get(dataset, dataset)}_{image.replace('/', '_')}" for dataset, image in known]
+        known, names = known[pd.Index(names).isin(quality.index)], [name for name in names if name in quality.index]
+        quality = pd.Series(quality[names].to_numpy(), index=known)
+    quality = quality[quality.index.isin(known)]
+    if quality.empty:
+        raise ScoreError(f"{file} rates none of the images of {', '.join(sorted(images['dataset'].unique()))}.")
+    return quality
+
+
+def pooled(scores: Mapping[str, pd.Series], quality: pd.Series) -> pd.DataFrame:
+    """SRCC, PLCC and RMSE of scores against the common quality, over all datasets together.
+
+    Args:
+        scores: each indexed by (dataset, image); must have all images of `quality`.
+        quality: indexed by (dataset, image).
+
+    Returns:
+        Columns scores, n, srcc, plcc, rmse (after the least-squares line, in units of the quality).
 
     Raises:
         ScoreError: a score is not finite or all are alike.
     """
-    quality = common.loc[pd.MultiIndex.from_frame(predictions[["dataset", "image"]])].to_numpy()
-    mos = predictions["mos"]
-    extremes = annotations.groupby("dataset")["mos"].agg(["min", "max"]).loc[predictions["dataset"]].to_numpy()
-    number = torch.tensor(predictions["dataset"].map(model.names.index).to_numpy())
-    aligned = model.align(torch.tensor(mos.to_numpy()), number)
-    scores = {
+    rows = []
+    for name, values in scores.items():
+        x, y = values.loc[quality.index].to_numpy(np.float64), quality.to_numpy()
+        row = {"scores": name, "n": len(y), "srcc": srcc(x, y), "plcc": plcc(x, y)}
+        rows.append({**row, "rmse": rmse(np.polynomial.Polynomial.fit(x, y, 1)(x), y)})
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def label_baselines(labels: pd.DataFrame, quality: pd.Series) -> dict[str, pd.Series]:
+    """What labels say without any model.
+
+    Args:
+        labels: dataset, image and native mos of whole datasets: minimum, maximum, mean and standard deviation are theirs.
+        quality: of the rated images among them; the oracle's lines are fitted to it.
+
+    Returns:
+        Native, min-max, z-score, and each dataset's own least-squares line to the quality ("oracle line", an upper bound
+        of all that a line a dataset can do), indexed by (dataset, image).
+    """
+    mos = labels.set_index(KEY)["mos"]
+    groups = mos.groupby("dataset")
+    low, high = groups.transform("min"), groups.transform("max")
+    return {
         "native labels": mos,
-        "min-max labels": (mos - extremes[:, 0]) / (extremes[:, 1] - extremes[:, 0]),
-        "aligned labels": aligned.numpy(),
-        "proxy scores": predictions["proxy"],
+        "min-max labels": (mos - low) / (high - low),
+        "z-score labels": (mos - groups.transform("mean")) / groups.transform("std"),
+        "oracle line": pd.concat(
+            _line(mos.loc[rated.index], rated) for _, rated in quality.groupby("dataset", sort=False)
+        ),
     }
-    return {name: srcc(score, quality) for name, score in scores.items()}
 
 
-def read_hidden_quality(path: Path) -> pd.Series:
-    """The miniature's pseudo-MOS in JOD (a full-reference score, no human's), indexed by (dataset, image)."""
-    table = pd.read_csv(path, dtype={"image": str})
-    return table.set_index(["dataset", "image"])["hidden_quality"]
+def align_run(predictions: pd.DataFrame, labels: pd.DataFrame, quality: pd.Series) -> tuple[pd.DataFrame, int]:
+    """Alignment of one run on the rated images of its test part.
+
+    Args:
+        predictions: predictions table of the run.
+        labels: dataset, image, mos and part of all images of the run.
+        quality: of rated images, indexed by (dataset, image).
+
+    Returns:
+        `pooled` of proxy scores, aligned labels (where the run has them) and label baselines, all on the same images;
+        and how many rated images were left out since the model was trained or selected on them.
+
+    Raises:
+        ScoreError: no rated image is in the test part, or the table of predictions is of another partition.
+    """
+    part = labels.set_index(KEY)["part"]
+    rows = predictions.set_index(KEY)
+    tested = rows.index[rows["part"] == "test"]
+    if len(stray := tested[part.reindex(tested).ne("test")]):
+        raise ScoreError(
+            f"The predictions are of another partition than the labels: {'/'.join(stray[0])} was tested, but is "
+            f"{part.get(stray[0], 'not there')} by the labels."
+        )
+    rated = quality[quality.index.isin(part.index)]
+    used = rated[rated.index.isin(tested)]
+    excluded = int(part.loc[rated.index].ne("test").sum())
+    if used.empty:
+        raise ScoreError(f"None of {len(rated)} rated images is in the test part; {excluded} are in train or val.")
+    scores = label_baselines(labels, used)
+    if rows.loc[used.index, "aligned"].notna().all():
+        scores["aligned labels"] = rows["aligned"]
+    return pooled({**scores, "proxy scores": rows["proxy"]}, used), excluded
+
+
+def _line(mos: pd.Series, quality: pd.Series) -> pd.Series:
+    """Least-squares line from mos to quality; the mean quality where all mos are alike."""
+    degree = int(mos.nunique() > 1)
+    fit = np.polynomial.Polynomial.fit(mos.to_numpy(), quality.to_numpy(), degree)
+    return pd.Series(fit(mos.to_numpy()), index=mos.index)

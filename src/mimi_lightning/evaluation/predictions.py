@@ -1,32 +1,125 @@
-"""The predictions table: one row an image and run, all that evaluation ever reads."""
+"""The predictions table: one row an image and run, all that evaluation ever reads.
+
+| column | meaning |
+|---|---|
+| run | name of the run, ends in its split: mimi/resnet34/split03 |
+| dataset, split, part, image | as in the annotations table |
+| mos | native scale, higher is better |
+| proxy | proxy score |
+| prediction | predicted MOS on the native scale, NaN when unknown |
+| aligned | label on the proxy scale: inverse of the score mapper at mos, NaN when unknown |
+| distortion, level | as in the annotations table |
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from pathlib import Path
 
+import numpy as np
 import pandas as pd
+import torch
 from torch import Tensor
 
-COLUMNS = ["run", "dataset", "split", "part", "image", "mos", "proxy", "prediction"]
+from mimi_lightning.config import SPLITS
+from mimi_lightning.data.annotations import PARTS
+from mimi_lightning.errors import ScoreError
+from mimi_lightning.module import QualityModel
+
+COLUMNS = [
+    *("run", "dataset", "split", "part", "image", "mos", "proxy", "prediction", "aligned"),
+    *("distortion", "level"),
+]
+NEEDED = ("dataset", "split", "mos", "proxy")
+NUMBERS = ("mos", "proxy", "prediction", "aligned", "level")
+KEY = ["run", "dataset", "split", "image"]
 
 
-def make_predictions(annotations: pd.DataFrame, scores: Mapping[str, Tensor], run: str, split: int) -> pd.DataFrame:
+@torch.no_grad()
+def make_predictions(
+    annotations: pd.DataFrame, scores: Mapping[str, Tensor], model: QualityModel, run: str, split: int
+) -> pd.DataFrame:
     """Join collected scores with the annotations they belong to.
 
     Args:
         annotations: annotations table with the split's `part`.
         scores: `index` (row of the annotations), `proxy` and `prediction` (native scale), each [N].
+        model: aligns the labels of the datasets that it knows.
         run: name of the run.
         split: 1..10.
 
     Returns:
-        Columns run, dataset, split, part, image, mos, proxy, prediction; sorted by dataset and image.
+        The predictions table, sorted by dataset and image.
     """
-    rows = annotations.loc[scores["index"].numpy(), ["dataset", "part", "image", "mos"]]
-    return (
-        rows.assign(
-            run=run, split=split, proxy=scores["proxy"].numpy(), prediction=scores["prediction"].double().numpy()
-        )
-        .sort_values(["dataset", "image"])
-        .reset_index(drop=True)[COLUMNS]
+    rows = annotations.loc[scores["index"].numpy(), ["dataset", "part", "image", "mos", "distortion", "level"]]
+    rows = rows.assign(
+        run=run,
+        split=split,
+        proxy=scores["proxy"].numpy(),
+        prediction=scores["prediction"].double().numpy(),
+        aligned=np.nan,
     )
+    known = rows["dataset"].isin(model.names)
+    number = torch.tensor(rows.loc[known, "dataset"].map(model.names.index).to_numpy(np.int64))
+    rows.loc[known, "aligned"] = model.align(torch.tensor(rows.loc[known, "mos"].to_numpy()), number).double().numpy()
+    return rows.sort_values(["dataset", "image"], ignore_index=True)[COLUMNS]
+
+
+@torch.no_grad()
+def mapping_curves(model: QualityModel, predictions: pd.DataFrame, points: int = 300) -> pd.DataFrame:
+    """The score mapper of every dataset over the proxy axis, as far as scores and aligned labels reach.
+
+    Returns:
+        Columns dataset, proxy, mos (native scale).
+    """
+    seen = predictions[["proxy", "aligned"]]
+    proxy = torch.linspace(float(seen.min().min()), float(seen.max().max()), points)
+    curves = {name: model.predict_mos(proxy, torch.full((points,), n)) for n, name in enumerate(model.names)}
+    return pd.concat(
+        pd.DataFrame({"dataset": name, "proxy": proxy.numpy(), "mos": mos.double().numpy()})
+        for name, mos in curves.items()
+    )
+
+
+def read_predictions(file: Path) -> pd.DataFrame:
+    """Read a predictions table of this or any other program.
+
+    Args:
+        file: CSV with columns dataset, split, mos and proxy; the others may be absent. Rows without a part count as test.
+
+    Returns:
+        All `COLUMNS` and `model`: the run's name without its split, or the file's name where the table has no runs.
+
+    Raises:
+        ScoreError: a file that cannot be read, a column absent, a row with a missing or wrong value, an image twice.
+    """
+    try:
+        table = pd.read_csv(file, dtype=dict.fromkeys(("run", "dataset", "part", "image", "distortion"), str))
+    except (OSError, ValueError) as error:
+        raise ScoreError(f"{file} cannot be read as a table: {error}") from error
+    if absent := [column for column in NEEDED if column not in table]:
+        raise ScoreError(f"{file} has no column '{absent[0]}'; it needs {', '.join(NEEDED)}.")
+    table = table.assign(**{column: None for column in COLUMNS if column not in table})
+    for column in NUMBERS:
+        table[column] = pd.to_numeric(table[column], errors="coerce").astype("float64")
+    named = table["image"].notna()
+    table = table.fillna({"part": "test", "image": "", "distortion": "", "run": file.stem})
+    _refuse(~np.isfinite(table["mos"]), table, file, "a MOS that is not a finite number")
+    _refuse(~np.isfinite(table["proxy"]), table, file, "a proxy score that is not a finite number")
+    _refuse(~table["split"].isin(SPLITS), table, file, f"a split that is not one of {SPLITS.start} to {SPLITS[-1]}")
+    _refuse(table["dataset"].isna(), table, file, "no dataset")
+    _refuse(~table["part"].isin(PARTS), table, file, f"a part other than {', '.join(PARTS)}")
+    _refuse(table.duplicated(KEY) & named, table, file, "an image that stands in this split twice")
+    model = [re.sub(r"/split\d+$", "", run) for run in table["run"]]
+    return table[COLUMNS].astype({"split": int}).assign(model=model)
+
+
+def _refuse(bad: pd.Series, table: pd.DataFrame, file: Path, fault: str) -> None:
+    if bad.any():
+        row = table.iloc[int(bad.to_numpy().argmax())]
+        place = f"{file}:{int(row.name) + 2}"
+        raise ScoreError(
+            f"{place} has {fault} (dataset '{row['dataset']}', split {row['split']}, image '{row['image']}', "
+            f"mos {row['mos']}, proxy {row['proxy']})."
+        )

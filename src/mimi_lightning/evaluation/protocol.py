@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 
 import pandas as pd
 from rich import box
@@ -19,6 +20,7 @@ SHOWN = {
     "plcc_4p": "PLCC 4p",
     "plcc_5p": "PLCC 5p",
     "rmse_4p": "RMSE 4p",
+    "rmse_5p": "RMSE 5p",
 }
 
 
@@ -45,12 +47,13 @@ def score_run(predictions: pd.DataFrame, sizes: Mapping[str, int]) -> pd.DataFra
 
 def _figures(group: pd.DataFrame) -> dict[str, float | str]:
     row = {"n": len(group), "note": "", **dict.fromkeys(SHOWN, math.nan)}
-    for figures in (correlations, fitted_figures):
+    notes = {}  # a dictionary, since one cause may spoil all
+    for figures in (correlations, partial(fitted_figures, curve="4p"), partial(fitted_figures, curve="5p")):
         try:
             row |= figures(group["proxy"].to_numpy(), group["mos"].to_numpy())
         except ScoreError as error:
-            row["note"] = str(error)
-    return row
+            notes[str(error)] = None
+    return {**row, "note": "; ".join(notes)}
 
 
 def terminal_table(figures: pd.DataFrame, title: str) -> Table:

@@ -14,15 +14,18 @@ from rich.console import Console
 from mimi_lightning import __version__
 from mimi_lightning.data.datamodule import MixedDataModule
 from mimi_lightning.errors import ScoreError
-from mimi_lightning.evaluation.alignment import pooled_srcc, read_hidden_quality
+from mimi_lightning.evaluation.alignment import align_run, read_quality
 from mimi_lightning.evaluation.figures import draw_mappings
-from mimi_lightning.evaluation.predictions import make_predictions
+from mimi_lightning.evaluation.predictions import make_predictions, mapping_curves
 from mimi_lightning.evaluation.protocol import SHOWN, score_run, terminal_table
 from mimi_lightning.module import QualityModel
 
 FINISHED = "metrics.json"  # written last: where it lies, the run is finished
+HIDDEN = "hidden_quality.csv"  # at the root of the miniature datasets
 FILES = {
     "predictions": "predictions.csv",
+    "labels": "labels.csv",
+    "mappings": "mappings.csv",
     "figures": FINISHED,
     "picture": "mappings.png",
     "checkpoint": "checkpoints/best.ckpt",
@@ -32,7 +35,7 @@ FILES = {
 def write_results(
     run: Path, name: str, data: MixedDataModule, model: QualityModel, checkpoint: Path, skipped: int
 ) -> None:
-    """Write predictions.csv, mappings.png and metrics.json.
+    """Write predictions.csv, labels.csv, mappings.csv, mappings.png and metrics.json.
 
     Args:
         run: the run's folder.
@@ -43,15 +46,19 @@ def write_results(
         skipped: number of images that could not be read and were left out.
     """
     model.cpu().eval()
-    predictions = make_predictions(data.table, model.scores, name, data.split)
+    predictions = make_predictions(data.table, model.scores, model, name, data.split)
     figures = score_run(predictions, data.sizes())
-    draw_mappings(model, predictions, figures, run / FILES["picture"])
+    curves = mapping_curves(model, predictions)
+    ranges = dict(zip(model.names, model.scale.ranges.tolist(), strict=True))
+    draw_mappings(curves, predictions, ranges, figures).savefig(run / FILES["picture"], dpi=150)
     predictions.to_csv(run / FILES["predictions"], index=False)
+    data.table[["dataset", "image", "part", "mos"]].to_csv(run / FILES["labels"], index=False)
+    curves.to_csv(run / FILES["mappings"], index=False)
     metrics = {
         "run": name,
         "figures": json.loads(figures.to_json(orient="index", double_precision=15)),
         "tasks": model.accuracies,
-        "alignment": _alignment(data, model, predictions),
+        "alignment": _alignment(data, predictions),
         "best_epoch": torch.load(checkpoint, map_location="cpu", weights_only=True)["epoch"],
         "skipped": skipped,
         "partition": {
@@ -60,6 +67,7 @@ def write_results(
             "sources": data.parts.sources,
             "left_out": data.parts.left_out,
         },
+        "sizes": data.sizes(),
         "seed": data.seed,
         "versions": {"mimi_lightning": __version__, "torch": torch.__version__, "python": platform.python_version()},
     }
@@ -77,9 +85,9 @@ def show_results(run: Path) -> None:
     console.print(terminal_table(figures, title))
     if metrics["tasks"]:
         console.print("   ".join(f"{name} [bold]{value:.3f}[/bold]" for name, value in metrics["tasks"].items()))
-    if metrics["alignment"]:
-        console.print("Pooled SRCC over all test parts against the hidden quality (pseudo-MOS):")
-        console.print("   ".join(f"{name} [bold]{value:.4f}[/bold]" for name, value in metrics["alignment"].items()))
+    if alignment := metrics["alignment"]:
+        console.print(f"Pooled SRCC of {alignment[0]['n']} test images against the hidden quality (pseudo-MOS):")
+        console.print("   ".join(f"{row['scores']} [bold]{row['srcc']:.4f}[/bold]" for row in alignment))
     if metrics["skipped"]:
         console.print(f"[bold]{metrics['skipped']} images could not be read and were left out.[/bold]")
     for dataset, number in metrics["partition"]["left_out"].items():
@@ -88,13 +96,14 @@ def show_results(run: Path) -> None:
         console.print(f"{what:<12}{run / file}", highlight=False)
 
 
-def _alignment(data: MixedDataModule, model: QualityModel, predictions: pd.DataFrame) -> dict[str, float]:
+def _alignment(data: MixedDataModule, predictions: pd.DataFrame) -> list[dict[str, float | str]]:
     """Only the miniature knows a quality that its datasets share; nothing before this point reads it."""
-    hidden = data.root / "hidden_quality.csv"
+    hidden = data.root / HIDDEN
     if not hidden.is_file():
-        return {}
+        return []
     try:
-        return pooled_srcc(model, predictions, data.table, read_hidden_quality(hidden))
+        rows, _ = align_run(predictions, data.table, read_quality(hidden, data.table, {}))
+        return rows.to_dict("records")
     except ScoreError as error:
         rank_zero_warn(f"The alignment with {hidden} cannot be told: {error}")
-        return {}
+        return []

@@ -1,0 +1,130 @@
+"""From runs to a report: numbers, tables, figures, and a page to look at."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+
+from mimi_lightning.data.published import LISTED, read_listed_labels
+from mimi_lightning.errors import ScoreError
+from mimi_lightning.evaluation import tables
+from mimi_lightning.evaluation.alignment import align_run, label_baselines, pooled, read_quality
+from mimi_lightning.evaluation.results import FILES
+from mimi_lightning.evaluation.study import Run, Study
+from mimi_lightning.evaluation.summary import add_errors, break_down, compare, score_splits, summarise
+
+ALIGNMENT = ["model", "split", "scores", "n", "srcc", "plcc", "rmse", "excluded"]
+LISTS_ALONE = "labels alone"  # stands for the model where there is none
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that is reported of a study.
+
+    Args:
+        study: its runs; `study.predictions` have the column `error` of `add_errors`.
+        results: figures of every model, split and dataset; see `score_splits`.
+        summary: over splits; see `summarise`.
+        breakdown: by distortion and level; see `break_down`.
+        comparisons: of every two models; see `compare`.
+        alignment: model, split, scores, n, srcc, plcc, rmse, excluded (rated images that were trained on).
+        notes: what a reader has to know: missing splits, figures that could not be computed, exclusions.
+    """
+
+    study: Study
+    results: pd.DataFrame
+    summary: pd.DataFrame
+    breakdown: pd.DataFrame
+    comparisons: pd.DataFrame
+    alignment: pd.DataFrame
+    notes: Sequence[str]
+
+
+def make_report(study: Study, quality: Path | None = None, progress: bool = False) -> Report:
+    """Compute all numbers of a study.
+
+    Args:
+        study: runs and tables.
+        quality: ratings that compare across datasets (see `read_quality`); without it the alignment is what the runs
+            told of themselves, on the miniature datasets.
+        progress: show a bar.
+    """
+    study = Study(add_errors(study.predictions), study.runs, study.unfinished, study.expected)
+    results = score_splits(study, progress)
+    alignment = align_runs(study.runs, study.predictions, quality) if quality else _told(study.runs)
+    failed = results[results["note"] != ""]
+    notes = [
+        *study.missing,
+        *(f"{row.model}, split {row.split}, {row.dataset}: {row.note}" for row in failed.itertuples()),
+        *(
+            f"{row.model}, split {row.split}: {row.excluded} rated images were in train or val and are left out"
+            for row in alignment.drop_duplicates(["model", "split"]).itertuples()
+            if row.excluded
+        ),
+    ]
+    return Report(study, results, summarise(results), break_down(study), compare(results), alignment, notes)
+
+
+def align_runs(runs: Sequence[Run], predictions: pd.DataFrame, quality: Path) -> pd.DataFrame:
+    """Alignment of every run with ratings that compare across datasets.
+
+    Raises:
+        ScoreError: there are no runs: a table of predictions does not tell what its model was trained on.
+    """
+    if not runs:
+        raise ScoreError("Alignment needs folders of runs, which tell what was trained on, or --lists alone.")
+    tables = []
+    for run in runs:
+        labels = pd.read_csv(run.folder / FILES["labels"], dtype={"image": str})
+        folders = {name: node["folder"] for name, node in run.settings["datasets"].items()}
+        rows = predictions[(predictions["model"] == run.model) & (predictions["split"] == run.split)]
+        found, excluded = align_run(rows, labels, read_quality(quality, labels, folders))
+        tables.append(found.assign(model=run.model, split=run.split, excluded=excluded))
+    return pd.concat(tables, ignore_index=True)[ALIGNMENT]
+
+
+def align_lists(lists: Path, quality: Path) -> pd.DataFrame:
+    """Alignment of the published labels alone: native, min-max, z-score, oracle line."""
+    labels = read_listed_labels(lists)
+    rated = read_quality(quality, labels, {dataset: folder for dataset, (folder, _) in LISTED.items()})
+    found = pooled(label_baselines(labels, rated), rated)
+    return found.assign(model=LISTS_ALONE, split=0, excluded=0)[ALIGNMENT]
+
+
+def write_report(report: Report, folder: Path) -> None:
+    """Write results.csv, report.json, report.md, report.tex, breakdown.csv."""
+    folder.mkdir(parents=True, exist_ok=True)
+    report.results.to_csv(folder / "results.csv", index=False)
+    report.breakdown.to_csv(folder / "breakdown.csv", index=False)
+    numbers = {
+        name: json.loads(getattr(report, name).to_json(orient="records", double_precision=15))
+        for name in ("summary", "comparisons", "alignment")
+    }
+    (folder / "report.json").write_text(json.dumps({**numbers, "notes": list(report.notes)}, indent=2) + "\n")
+    page = tables.markdown(report.summary, report.comparisons, report.alignment, report.notes)
+    (folder / "report.md").write_text(page)
+    (folder / "report.tex").write_text(tables.latex(report.summary))
+
+
+def show_report(report: Report, folder: Path, console: Console | None = None) -> None:
+    """Print the numbers, what is missing, and where the report lies."""
+    console = console or Console(soft_wrap=True)
+    for table in tables.terminal(report.summary, report.comparisons, report.alignment, report.breakdown):
+        console.print(table)
+    for note in report.notes:
+        console.print(note, style="yellow", markup=False, highlight=False)
+    console.print(f"report      {folder / 'report.html'}", highlight=False)
+
+
+def _told(runs: Sequence[Run]) -> pd.DataFrame:
+    rows: list[Mapping[str, object]] = [
+        {"model": run.model, "split": run.split, "excluded": 0, **row}
+        for run in runs
+        for row in run.metrics["alignment"]
+    ]
+    return pd.DataFrame(rows, columns=ALIGNMENT)

@@ -1,0 +1,91 @@
+"""How sure the figures are: bootstrap intervals of one split, and a paired test over splits."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+from mimi_lightning.metrics import weighted_mean
+
+Array = NDArray[np.float64]
+
+RESAMPLES, CONFIDENCE = 999, 0.95
+BATCH = 4_000_000  # numbers that are resampled at once
+LEAST = 5  # images; fewer say nothing of their spread
+
+
+def bootstrap(predictions: pd.DataFrame, sizes: Mapping[str, int], seed: int = 0) -> pd.DataFrame:
+    """Percentile intervals of SRCC and PLCC of the proxy scores (images drawn again, with replacement).
+
+    The means over datasets resample every dataset by itself, so that the mix stays as it is.
+
+    Args:
+        predictions: test rows of one model and split.
+        sizes: images of each dataset; they weigh the weighted mean.
+        seed: of the resampling.
+
+    Returns:
+        Index: the datasets, then `weighted` and `mean`. Columns srcc_low, srcc_high, plcc_low, plcc_high; NaN for
+        datasets with fewer than 5 images or constant scores.
+    """
+    rows: dict[str, dict[str, float]] = {}
+    for name, figure in {"srcc": _srcc, "plcc": _plcc}.items():
+        draws = {
+            dataset: _resample(figure, group["proxy"].to_numpy(), group["mos"].to_numpy(), seed)
+            for dataset, group in predictions.groupby("dataset")
+        }
+        draws |= {"weighted": weighted_mean(draws, sizes), "mean": sum(draws.values()) / len(draws)}
+        for dataset, drawn in draws.items():
+            low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+            rows.setdefault(dataset, {}).update({f"{name}_low": low, f"{name}_high": high})
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def paired_test(first: pd.Series, second: pd.Series) -> dict[str, float]:
+    """Compare two models on the splits that both have: Wilcoxon's signed-rank test, two-sided, exact where it can be.
+
+    The parts of different splits overlap, so p is too small rather than too large: read it as a screening. With fewer
+    than six splits no difference can reach p < .05.
+
+    Args:
+        first: one figure of a model, by split.
+        second: the same figure of another model.
+
+    Returns:
+        splits: number of common splits; difference: median of first - second; p: NaN without any difference.
+    """
+    difference = (first - second).dropna()
+    p = float(stats.wilcoxon(difference).pvalue) if difference.any() else np.nan
+    return {"splits": len(difference), "difference": float(difference.median()), "p": p}
+
+
+def _resample(figure: Callable[..., Array], score: Array, mos: Array, seed: int) -> Array:
+    if len(score) < LEAST or np.ptp(score) == 0 or np.ptp(mos) == 0:
+        return np.full(RESAMPLES, np.nan)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a constant resample of a small part; it becomes NaN and is left out below
+        drawn = stats.bootstrap(
+            (score, mos),
+            figure,
+            paired=True,
+            vectorized=True,
+            n_resamples=RESAMPLES,
+            batch=max(1, BATCH // len(score)),
+            method="percentile",
+            rng=np.random.default_rng(seed),
+        ).bootstrap_distribution
+    return np.where(np.isfinite(drawn), drawn, np.nanmedian(drawn))
+
+
+def _plcc(score: Array, mos: Array, axis: int) -> Array:
+    score, mos = (values - values.mean(axis, keepdims=True) for values in (score, mos))
+    return (score * mos).sum(axis) / np.sqrt((score**2).sum(axis) * (mos**2).sum(axis))
+
+
+def _srcc(score: Array, mos: Array, axis: int) -> Array:
+    return _plcc(stats.rankdata(score, axis=axis), stats.rankdata(mos, axis=axis), axis)

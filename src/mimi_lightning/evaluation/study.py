@@ -1,0 +1,133 @@
+"""What a report is about: the finished runs below some folders, and tables of other programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from omegaconf import OmegaConf
+
+from mimi_lightning.config import conf_dir, split_folder
+from mimi_lightning.errors import ScoreError
+from mimi_lightning.evaluation.predictions import KEY, read_predictions
+from mimi_lightning.evaluation.results import FILES, FINISHED
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's folder.
+
+    Args:
+        folder: the folder.
+        model: what is trained, without the split: mimi/resnet34.
+        split: 1..10.
+        settings: its config.yaml.
+        metrics: its metrics.json.
+    """
+
+    folder: Path
+    model: str
+    split: int
+    settings: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Study:
+    """Runs that are reported together.
+
+    Args:
+        predictions: predictions tables of all runs, with `model`.
+        runs: their folders; tables of other programs have none.
+        unfinished: folders of runs that did not come to their end.
+        expected: splits that each model should have.
+    """
+
+    predictions: pd.DataFrame
+    runs: Sequence[Run] = ()
+    unfinished: Sequence[Path] = ()
+    expected: Sequence[int] = ()
+
+    @cached_property
+    def tested(self) -> pd.DataFrame:
+        """Rows of the test parts."""
+        return self.predictions[self.predictions["part"] == "test"]
+
+    @cached_property
+    def models(self) -> list[str]:
+        """Names of the models, sorted."""
+        return sorted(self.predictions["model"].unique())
+
+    @cached_property
+    def splits(self) -> dict[str, list[int]]:
+        """Splits that each model was tested on."""
+        return {model: sorted(rows["split"].unique().tolist()) for model, rows in self.tested.groupby("model")}
+
+    @property
+    def missing(self) -> list[str]:
+        """What is said of splits that are not there."""
+        wanted = set(self.expected).union(*self.splits.values())
+        gaps = {model: sorted(wanted - set(splits)) for model, splits in self.splits.items()}
+        said = [f"{model}: no result of split {', '.join(map(str, gap))}" for model, gap in gaps.items() if gap]
+        return said + [f"{folder} holds a run that was not finished" for folder in self.unfinished]
+
+    def sizes(self) -> dict[str, int]:
+        """Images of each dataset: as its runs counted them, else as published, else as found in the tables."""
+        sizes = self.predictions.groupby("dataset")["image"].nunique().to_dict() | published_sizes()
+        for run in self.runs:
+            sizes |= run.metrics["sizes"]
+        return sizes
+
+
+def collect(sources: Iterable[Path], expected: Sequence[int] = ()) -> Study:
+    """Find finished runs and read their predictions.
+
+    Args:
+        sources: folders, searched for runs to any depth, and CSV files (see `read_predictions`).
+        expected: splits that each model should have.
+
+    Raises:
+        ScoreError: a source is not there, nothing is found, a table is wrong, or two tables hold the same split of
+            the same model.
+    """
+    runs, unfinished, tables = [], [], {}
+    for source in sources:
+        if not source.exists():
+            raise ScoreError(f"There is no {source}: name folders of runs, or CSV files of predictions.")
+        if source.is_file():
+            tables[source.resolve()] = read_predictions(source)
+            continue
+        for config in sorted(source.rglob("config.yaml")):
+            folder = config.parent
+            if (folder / FINISHED).is_file():
+                tables[(folder / FILES["predictions"]).resolve()] = read_predictions(folder / FILES["predictions"])
+                runs.append(_read_run(folder))
+            else:
+                unfinished.append(folder)
+    if not tables:
+        more = f"; {len(unfinished)} runs were not finished" if unfinished else ""
+        raise ScoreError(f"There is no finished run in {', '.join(map(str, sources))}{more}.")
+    predictions = pd.concat(tables.values(), ignore_index=True)
+    twice = predictions[predictions.duplicated([*KEY, "model"]) & (predictions["image"] != "")]
+    if len(twice):
+        model, split = twice.iloc[0][["model", "split"]]
+        raise ScoreError(f"Two of the tables hold split {split} of {model}. Name each run once.")
+    return Study(predictions, runs, unfinished, expected)
+
+
+def published_sizes() -> dict[str, int]:
+    """Number of images of the datasets that conf/dataset describes."""
+    nodes = {file.stem: OmegaConf.load(file) for file in (conf_dir() / "dataset").glob("*.yaml")}
+    return {name: node["images"] for name, node in nodes.items() if isinstance(node.get("images"), int)}
+
+
+def _read_run(folder: Path) -> Run:
+    metrics = json.loads((folder / FINISHED).read_text())
+    settings = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
+    split = settings["split"]
+    return Run(folder, metrics["run"].removesuffix(f"/{split_folder(split)}"), split, settings, metrics)

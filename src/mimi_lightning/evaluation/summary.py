@@ -1,0 +1,129 @@
+"""From a study's predictions to the numbers that a paper prints."""
+
+from __future__ import annotations
+
+import math
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+
+from mimi_lightning.errors import ScoreError
+from mimi_lightning.evaluation.protocol import SHOWN, score_run
+from mimi_lightning.evaluation.statistics import bootstrap, paired_test
+from mimi_lightning.evaluation.study import Study
+from mimi_lightning.metrics import fit_logistic4, srcc
+from mimi_lightning.progress import in_threads
+
+MEANS = ("weighted", "mean")  # rows over all datasets
+OVER_SPLITS = ["median", "mean", "std", "min", "max"]
+LEAST = 5  # images; a rank correlation of fewer says nothing
+
+
+def score_splits(study: Study, progress: bool = False) -> pd.DataFrame:
+    """Figures of every model, split and dataset, with bootstrap intervals.
+
+    Returns:
+        One row each; columns model, split, dataset (or `weighted`, `mean`), n, the figures of `score_run`, srcc_low,
+        srcc_high, plcc_low, plcc_high, note. Where the models share splits, rows of one split are comparable.
+    """
+    sizes = study.sizes()
+    groups = list(study.tested.groupby(["model", "split"]))
+
+    def score(group: tuple[tuple[str, int], pd.DataFrame]) -> pd.DataFrame:
+        (model, split), rows = group
+        table = score_run(rows, sizes).join(bootstrap(rows, sizes))
+        return table.rename_axis("dataset").reset_index().assign(model=model, split=split)
+
+    table = pd.concat(in_threads(score, groups, "Scoring the splits", progress), ignore_index=True)
+    front = ["model", "split", "dataset", "n"]
+    return table[[*front, *(column for column in table if column not in [*front, "note"]), "note"]]
+
+
+def summarise(results: pd.DataFrame) -> pd.DataFrame:
+    """Median, mean, standard deviation (of a sample) and range over splits.
+
+    Args:
+        results: of `score_splits`.
+
+    Returns:
+        Columns model, dataset, figure, splits (number of them), median, mean, std, min, max. A figure that one split
+        does not have is NaN: no split is left out silently.
+    """
+    long = results.melt(["model", "split", "dataset"], list(SHOWN), "figure").sort_values("split")
+    groups = long.groupby(["model", "dataset", "figure"], sort=False)["value"]
+    table = groups.agg([*OVER_SPLITS, "count", "size"]).reset_index()
+    table.loc[table["count"] < table["size"], OVER_SPLITS] = np.nan
+    table = table.rename(columns={"size": "splits"}).drop(columns="count")
+    rms = table["figure"].str.startswith("rmse") & table["dataset"].isin(MEANS)  # of native units there is no mean
+    means_last = table["dataset"].map({name: place for place, name in enumerate(MEANS, 1)}).fillna(0)
+    order = ["model", "figure", "place", "dataset"]
+    return table.assign(place=means_last)[~rms].sort_values(order, ignore_index=True).drop(columns="place")
+
+
+def compare(results: pd.DataFrame, figure: str = "srcc") -> pd.DataFrame:
+    """Paired test of every two models that share splits.
+
+    Returns:
+        Columns first, second, dataset, figure, splits, difference, p; see `paired_test`.
+    """
+    series = results.set_index(["model", "dataset", "split"])[figure]
+    rows = []
+    for first, second in combinations(sorted(results["model"].unique()), 2):
+        for dataset in series[first].index.unique("dataset").intersection(series[second].index.unique("dataset")):
+            found = paired_test(series[first][dataset], series[second][dataset])
+            if found["splits"]:
+                rows.append({"first": first, "second": second, "dataset": dataset, "figure": figure, **found})
+    return pd.DataFrame(rows, columns=["first", "second", "dataset", "figure", "splits", "difference", "p"])
+
+
+def break_down(study: Study) -> pd.DataFrame:
+    """SRCC within one distortion, and within one level of it.
+
+    Returns:
+        Columns model, dataset, distortion, level (NaN: all levels), n (images over all splits), splits, srcc (median
+        over the splits with 5 images or more; NaN where there is none). Empty when no distortion is known.
+    """
+    rows = study.tested[study.tested["distortion"] != ""]
+    whole = rows.assign(level=np.nan)
+    parts = pd.concat([whole, rows[rows["level"].notna()]])
+    keys = ["model", "dataset", "distortion", "level"]
+    found = []
+    for key, group in parts.groupby(keys, dropna=False):
+        figures = [_srcc(split) for _, split in group.groupby("split")]
+        known = [figure for figure in figures if not math.isnan(figure)]
+        median = float(np.median(known)) if known else math.nan
+        found.append({**dict(zip(keys, key, strict=True)), "n": len(group), "splits": len(known), "srcc": median})
+    return pd.DataFrame(found, columns=[*keys, "n", "splits", "srcc"])
+
+
+def add_errors(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Add `error`: predicted MOS - MOS, as a share of the range of the dataset's labels.
+
+    Where no prediction is known, the proxy score is mapped to MOS by the 4-parameter logistic fit of that split, and by
+    nothing (NaN) where there is no fit.
+    """
+    table = predictions.copy()
+    for _, rows in predictions.groupby(["model", "split", "dataset"]):
+        predicted = rows["prediction"]
+        if predicted.isna().any():
+            predicted = predicted.fillna(_fitted(rows))
+        table.loc[rows.index, "error"] = (predicted - rows["mos"]) / (np.ptp(rows["mos"]) or np.nan)
+    return table
+
+
+def _fitted(rows: pd.DataFrame) -> pd.Series:
+    try:
+        fit = fit_logistic4(rows["proxy"].to_numpy(), rows["mos"].to_numpy())
+        return pd.Series(fit(rows["proxy"].to_numpy()), index=rows.index)
+    except ScoreError:
+        return pd.Series(np.nan, index=rows.index)
+
+
+def _srcc(rows: pd.DataFrame) -> float:
+    if len(rows) < LEAST:
+        return math.nan
+    try:
+        return srcc(rows["proxy"].to_numpy(), rows["mos"].to_numpy())
+    except ScoreError:
+        return math.nan

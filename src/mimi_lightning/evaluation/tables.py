@@ -1,0 +1,157 @@
+"""The numbers of a report as tables: for the terminal, Markdown, LaTeX."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+
+import pandas as pd
+from rich import box
+from rich.table import Table
+
+from mimi_lightning.evaluation.protocol import SHOWN
+from mimi_lightning.evaluation.summary import MEANS
+
+Grid = list[list[str]]
+LOWER_IS_BETTER = ("rmse_4p", "rmse_5p")
+
+
+def overview(summary: pd.DataFrame, figure: str, value: str = "median") -> pd.DataFrame:
+    """One figure of all models: rows models, columns datasets, then `weighted` and `mean`."""
+    rows = summary[summary["figure"] == figure]
+    table = rows.pivot(index="model", columns="dataset", values=value)
+    datasets = [name for name in table if name not in MEANS]
+    return table[[*datasets, *(name for name in MEANS if name in table)]].rename_axis(index=None, columns=None)
+
+
+def best(table: pd.DataFrame, figure: str) -> pd.DataFrame:
+    """Which cells of an overview are the best of their column, to the digits that are shown; none of a single model."""
+    shown = table.round(4)
+    extreme = shown.min() if figure in LOWER_IS_BETTER else shown.max()
+    return shown.eq(extreme) & (len(table) > 1)
+
+
+def markdown(summary: pd.DataFrame, comparisons: pd.DataFrame, alignment: pd.DataFrame, notes: Sequence[str]) -> str:
+    """All numbers as a Markdown page, the best of several models in bold."""
+    lines = ["# Report", ""]
+    for figure, title in SHOWN.items():
+        medians, deviations = overview(summary, figure), overview(summary, figure, "std")
+        bold = best(medians, figure)
+        head = ["model", *medians]
+        cells = [
+            [name, *(_bold(_spread(medians.at[name, c], deviations.at[name, c]), bold.at[name, c]) for c in medians)]
+            for name in medians.index
+        ]
+        lines += [f"## {title}, median (standard deviation) over splits", "", *_markdown_table([head, *cells]), ""]
+    if len(comparisons):
+        lines += ["## Paired differences of SRCC (Wilcoxon)", "", *_markdown_table(compared(comparisons)), ""]
+    if len(alignment):
+        lines += ["## Alignment with the common quality", "", *_markdown_table(aligned(alignment)), ""]
+    return "\n".join([*lines, *(f"- {note}" for note in notes), ""])
+
+
+def latex(summary: pd.DataFrame) -> str:
+    """SRCC and PLCC after the 4-parameter fit, medians over splits, as booktabs tables; the best in bold."""
+    tables = []
+    for figure in ("srcc", "plcc_4p"):
+        medians = overview(summary, figure)
+        bold = best(medians, figure)
+        style = (
+            medians.style.format(precision=3, na_rep="--")
+            .format_index(escape="latex", axis=0)
+            .format_index(escape="latex", axis=1)
+            .apply(lambda _, bold=bold: bold.replace({True: "textbf:--rwrap", False: ""}), axis=None)
+        )
+        caption = f"Median {SHOWN[figure]} over splits."
+        columns = "l" + "r" * medians.shape[1]
+        tables.append(style.to_latex(hrules=True, column_format=columns, caption=caption, label=f"tab:{figure}"))
+    return "% \\usepackage{booktabs}\n" + "\n".join(tables)
+
+
+def terminal(
+    summary: pd.DataFrame, comparisons: pd.DataFrame, alignment: pd.DataFrame, breakdown: pd.DataFrame
+) -> Iterator[Table]:
+    """What a reader of the terminal wants to see."""
+    for model, rows in summary.groupby("model", sort=False):
+        splits = int(rows["splits"].max())
+        title = f"{model}: proxy score against MOS, median of {splits} split{'s' * (splits > 1)}"
+        yield _grid(title, _of_model(rows), sections=[len(rows["dataset"].unique()) - len(MEANS)])
+    if len(comparisons):
+        yield _grid("Paired differences of SRCC (Wilcoxon's signed-rank test)", compared(comparisons))
+    if len(alignment):
+        yield _grid("Alignment: pooled over the datasets, against their common quality", aligned(alignment))
+    if len(whole := breakdown[breakdown["level"].isna()]):
+        table = whole.pivot(index=["dataset", "distortion"], columns="model", values="srcc")
+        cells = [[*key, *map(_number, row)] for key, row in zip(table.index, table.to_numpy(), strict=True)]
+        yield _grid("SRCC within one distortion, median over splits", [["dataset", "distortion", *table], *cells], 2)
+
+
+def compared(comparisons: pd.DataFrame) -> Grid:
+    """Paired tests, heading first."""
+    rows = [
+        [row.first, row.second, row.dataset, str(row.splits), f"{row.difference:+.4f}", _number(row.p)]
+        for row in comparisons.itertuples()
+    ]
+    return [["first", "second", "dataset", "splits", "median difference", "p"], *rows]
+
+
+def aligned(alignment: pd.DataFrame) -> Grid:
+    """Alignment figures, heading first: medians over the splits of a model."""
+    figures = ["n", "srcc", "plcc", "rmse"]
+    table = alignment.groupby(["model", "scores"], sort=False)[figures].median()
+    splits = alignment.groupby(["model", "scores"], sort=False).size()
+    rows = [
+        [*key, str(splits[key]), f"{row['n']:.0f}", *(_number(row[name]) for name in figures[1:])]
+        for key, row in table.iterrows()
+    ]
+    return [["model", "scores", "splits", "images", "SRCC", "PLCC", "RMSE"], *rows]
+
+
+def _of_model(rows: pd.DataFrame) -> Grid:
+    """Fits 80 columns; report.md has all figures."""
+    median = rows.pivot(index="dataset", columns="figure", values="median")
+    spread = rows[rows["figure"] == "srcc"].set_index("dataset")
+    grid = [["dataset", "SRCC", "mean (std)", "range", "KRCC", "PLCC", "4p", "5p", "RMSE 4p"]]
+    for name, srcc in spread.iterrows():
+        cells = [_short(median.at[name, figure]) for figure in ("krcc", "plcc", "plcc_4p", "plcc_5p", "rmse_4p")]
+        mean = _short(srcc["mean"]) + ("" if math.isnan(srcc["std"]) else f" ({_short(srcc['std'])})")
+        grid.append([name, _short(srcc["median"]), mean, f"{_short(srcc['min'])} {_short(srcc['max'])}", *cells])
+    return grid
+
+
+def _grid(title: str, cells: Grid, words: int = 1, sections: Sequence[int] = ()) -> Table:
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    for number, heading in enumerate(cells[0]):
+        numeric = number >= words and all(_is_number(row[number]) for row in cells[1:])
+        table.add_column(heading, justify="right" if numeric else "left", no_wrap=True)
+    for number, row in enumerate(cells[1:]):
+        if number in sections:
+            table.add_section()
+        table.add_row(*row)
+    return table
+
+
+def _is_number(cell: str) -> bool:
+    return not cell or cell[0] in "0123456789.+-"
+
+
+def _markdown_table(cells: Grid) -> list[str]:
+    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in cells]
+    return [lines[0], "|---" * len(cells[0]) + "|", *lines[1:]]
+
+
+def _spread(value: float, deviation: float) -> str:
+    return _number(value) if math.isnan(deviation) else f"{_number(value)} ({_number(deviation)})"
+
+
+def _number(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.4f}"
+
+
+def _short(value: float) -> str:
+    return "" if math.isnan(value) else re.sub(r"^(-?)0\.", r"\1.", f"{value:.3f}")
+
+
+def _bold(cell: str, bold: bool) -> str:
+    return f"**{cell}**" if bold and cell else cell
