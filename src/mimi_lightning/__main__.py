@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from mimi_lightning import cli, config
 from mimi_lightning.errors import MimiError
+
+INTERRUPTED = 130  # exit code after Ctrl-C
+
+_failed: list[str] = []  # jobs of this multirun
 
 
 def main() -> int:
@@ -26,15 +32,23 @@ def main() -> int:
         os.environ["HYDRA_FULL_ERROR"] = "1"  # hand errors over instead of printing them
         config.register_resolvers()
         hydra.main(version_base="1.3", config_path=str(config.conf_dir()), config_name="config")(_run)()
-    return 0
+    return 1 if _failed else 0
 
 
 def _run(cfg: DictConfig) -> None:
-    with _one_message():
-        config.check(cfg, HydraConfig.get().runtime.choices)
-        from mimi_lightning.train import train  # only now: importing torch takes seconds
+    """Run one job; in a multirun a failed one is remembered, and the others go on."""
+    try:
+        with _one_message():
+            config.check(cfg, HydraConfig.get().runtime.choices)
+            from mimi_lightning.train import train  # only now: importing torch takes seconds
 
-        train(cfg)
+            train(cfg)
+    except (Exception, SystemExit) as error:
+        if HydraConfig.get().mode is not RunMode.MULTIRUN or getattr(error, "code", None) == INTERRUPTED:
+            raise
+        if not isinstance(error, SystemExit):
+            traceback.print_exception(error)
+        _failed.append(HydraConfig.get().job.override_dirname)
 
 
 @contextmanager
@@ -47,7 +61,7 @@ def _one_message(words: Sequence[str] = ()) -> Iterator[None]:
             raise
         if isinstance(error, KeyboardInterrupt):
             print("\nInterrupted. The same command goes on from where it was.", file=sys.stderr)
-            sys.exit(130)
+            sys.exit(INTERRUPTED)
         message = str(error) if isinstance(error, MimiError) else config.explain(error, words)
         print(f"Error: {message}", file=sys.stderr)
         sys.exit(1)

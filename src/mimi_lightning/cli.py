@@ -11,6 +11,8 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+from mimi_lightning.errors import ConfigError
+
 PROGRAM = "python -m mimi_lightning"
 
 
@@ -87,4 +89,37 @@ def _check(args: argparse.Namespace) -> int:
     return 0 if report.ok else 1
 
 
-VERBS: dict[str, Callable[[argparse._SubParsersAction], None]] = {"data": _add_data}
+def _add_report(verbs: argparse._SubParsersAction) -> None:
+    report = verbs.add_parser(
+        "report",
+        help="the numbers and plots of many runs",
+        description="Find all finished runs below the folders, or read tables of predictions (columns dataset, split, "
+        "mos, proxy; perhaps run, image, prediction, aligned, distortion, level), and write report.html, figures, and "
+        "the numbers as CSV, JSON, Markdown and LaTeX.",
+    )
+    report.add_argument("sources", metavar="DIR|CSV", type=Path, nargs="*", help="folders of runs, or tables")
+    report.add_argument("--out", metavar="DIR", type=Path, help="where to write (`report` in the first source)")
+    report.add_argument("--images", metavar="DIR", type=Path, help="root of the datasets, for tables without a run")
+    report.add_argument(
+        "--alignment",
+        metavar="FILE",
+        type=Path,
+        help="ratings across datasets: name_mos_test.txt of the re-annotated set, or hidden_quality.csv",
+    )
+    report.add_argument("--lists", metavar="DIR", type=Path, help="published lists: aligns their labels without any run")
+    report.set_defaults(run=_report)
+
+
+def _report(args: argparse.Namespace) -> int:
+    from mimi_lightning.evaluation import report
+
+    if args.lists is not None and args.alignment is not None:
+        report.show_alignment(report.align_lists(args.lists, args.alignment))
+    elif args.lists is not None or not args.sources:
+        raise ConfigError("report needs DIR or CSV, or --alignment FILE with --lists DIR.")
+    if args.sources:
+        report.report(args.sources, args.out, quality=args.alignment, images=args.images)
+    return 0
+
+
+VERBS: dict[str, Callable[[argparse._SubParsersAction], None]] = {"data": _add_data, "report": _add_report}

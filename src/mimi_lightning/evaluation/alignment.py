@@ -77,12 +77,12 @@ def label_baselines(labels: pd.DataFrame, quality: pd.Series) -> dict[str, pd.Se
     """What labels say without any model.
 
     Args:
-        labels: dataset, image and native mos of whole datasets: minimum, maximum, mean and standard deviation are theirs.
+        labels: dataset, image and native mos of whole datasets, which give minimum, maximum, mean and deviation.
         quality: of the rated images among them; the oracle's lines are fitted to it.
 
     Returns:
-        Native, min-max, z-score, and each dataset's own least-squares line to the quality ("oracle line", an upper bound
-        of all that a line a dataset can do), indexed by (dataset, image).
+        Native, min-max, z-score, and each dataset's own least-squares line to the quality ("oracle line": the most that
+        one line a dataset can do), indexed by (dataset, image).
     """
     mos = labels.set_index(KEY)["mos"]
     groups = mos.groupby("dataset")

@@ -86,7 +86,7 @@ def read_predictions(file: Path) -> pd.DataFrame:
     """Read a predictions table of this or any other program.
 
     Args:
-        file: CSV with columns dataset, split, mos and proxy; the others may be absent. Rows without a part count as test.
+        file: CSV with columns dataset, split, mos and proxy; others may be absent. Rows without a part count as test.
 
     Returns:
         All `COLUMNS` and `model`: the run's name without its split, or the file's name where the table has no runs.

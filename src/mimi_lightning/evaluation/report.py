@@ -15,7 +15,7 @@ from mimi_lightning.errors import ScoreError
 from mimi_lightning.evaluation import tables
 from mimi_lightning.evaluation.alignment import align_run, label_baselines, pooled, read_quality
 from mimi_lightning.evaluation.results import FILES
-from mimi_lightning.evaluation.study import Run, Study
+from mimi_lightning.evaluation.study import Run, Study, collect
 from mimi_lightning.evaluation.summary import add_errors, break_down, compare, score_splits, summarise
 
 ALIGNMENT = ["model", "split", "scores", "n", "srcc", "plcc", "rmse", "excluded"]
@@ -43,6 +43,33 @@ class Report:
     comparisons: pd.DataFrame
     alignment: pd.DataFrame
     notes: Sequence[str]
+
+
+def report(
+    sources: Sequence[Path],
+    out: Path | None = None,
+    expected: Sequence[int] = (),
+    quality: Path | None = None,
+    images: Path | None = None,
+) -> Report:
+    """Make, write and show the report of some runs.
+
+    Args:
+        sources: folders of runs, tables of predictions; see `collect`.
+        out: where to write; `report` in the first of the folders, or beside the first table, when it is None.
+        expected: splits that each model should have.
+        quality: ratings that compare across datasets, see `make_report`.
+        images: root of the datasets' folders, for tables that belong to no run.
+
+    Raises:
+        ScoreError: nothing to report, or something wrong in it.
+    """
+    first = sources[0]
+    folder = out or (first if first.is_dir() else first.parent) / "report"
+    made = make_report(collect(sources, expected), quality, progress=True)
+    write_report(made, folder, images)
+    show_report(made, folder)
+    return made
 
 
 def make_report(study: Study, quality: Path | None = None, progress: bool = False) -> Report:
@@ -96,8 +123,8 @@ def align_lists(lists: Path, quality: Path) -> pd.DataFrame:
     return found.assign(model=LISTS_ALONE, split=0, excluded=0)[ALIGNMENT]
 
 
-def write_report(report: Report, folder: Path) -> None:
-    """Write results.csv, report.json, report.md, report.tex, breakdown.csv."""
+def write_report(report: Report, folder: Path, images: Path | None = None) -> None:
+    """Write report.html, figures/, report.md, report.tex, report.json, results.csv and breakdown.csv."""
     folder.mkdir(parents=True, exist_ok=True)
     report.results.to_csv(folder / "results.csv", index=False)
     report.breakdown.to_csv(folder / "breakdown.csv", index=False)
@@ -111,14 +138,19 @@ def write_report(report: Report, folder: Path) -> None:
     (folder / "report.tex").write_text(tables.latex(report.summary))
 
 
-def show_report(report: Report, folder: Path, console: Console | None = None) -> None:
+def show_report(report: Report, folder: Path) -> None:
     """Print the numbers, what is missing, and where the report lies."""
-    console = console or Console(soft_wrap=True)
+    console = Console(soft_wrap=True)
     for table in tables.terminal(report.summary, report.comparisons, report.alignment, report.breakdown):
         console.print(table)
     for note in report.notes:
         console.print(note, style="yellow", markup=False, highlight=False)
     console.print(f"report      {folder / 'report.html'}", highlight=False)
+
+
+def show_alignment(alignment: pd.DataFrame) -> None:
+    """Print alignment figures alone."""
+    Console(soft_wrap=True).print(tables.alignment_table(alignment))
 
 
 def _told(runs: Sequence[Run]) -> pd.DataFrame:

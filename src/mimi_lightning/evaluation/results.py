@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import platform
+import shutil
+import subprocess
 from pathlib import Path
 
 import pandas as pd
@@ -70,6 +72,7 @@ def write_results(
         "sizes": data.sizes(),
         "seed": data.seed,
         "versions": {"mimi_lightning": __version__, "torch": torch.__version__, "python": platform.python_version()},
+        "commit": _commit(),
     }
     draft = run / f"{FINISHED}.part"
     draft.write_text(json.dumps(metrics, indent=2) + "\n")
@@ -94,6 +97,15 @@ def show_results(run: Path) -> None:
         console.print(f"[bold]{number:,} images of {dataset} are in no part of this split and were left out.[/bold]")
     for what, file in FILES.items():
         console.print(f"{what:<12}{run / file}", highlight=False)
+
+
+def _commit() -> str | None:
+    """Commit of the checkout that ran, with `-dirty` when files were changed; None when installed as a package."""
+    checkout = Path(__file__).resolve().parents[3]
+    if not (checkout / ".git").exists() or (git := shutil.which("git")) is None:
+        return None
+    words = [git, "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=12"]
+    return subprocess.run(words, capture_output=True, text=True).stdout.strip() or None
 
 
 def _alignment(data: MixedDataModule, predictions: pd.DataFrame) -> list[dict[str, float | str]]:

@@ -80,11 +80,16 @@ def terminal(
     if len(comparisons):
         yield _grid("Paired differences of SRCC (Wilcoxon's signed-rank test)", compared(comparisons))
     if len(alignment):
-        yield _grid("Alignment: pooled over the datasets, against their common quality", aligned(alignment))
+        yield alignment_table(alignment)
     if len(whole := breakdown[breakdown["level"].isna()]):
         table = whole.pivot(index=["dataset", "distortion"], columns="model", values="srcc")
         cells = [[*key, *map(_number, row)] for key, row in zip(table.index, table.to_numpy(), strict=True)]
         yield _grid("SRCC within one distortion, median over splits", [["dataset", "distortion", *table], *cells], 2)
+
+
+def alignment_table(alignment: pd.DataFrame) -> Table:
+    """Alignment figures for the terminal."""
+    return _grid("Alignment: pooled over the datasets, against their common quality", aligned(alignment), 2)
 
 
 def compared(comparisons: pd.DataFrame) -> Grid:
@@ -121,7 +126,7 @@ def _of_model(rows: pd.DataFrame) -> Grid:
 
 
 def _grid(title: str, cells: Grid, words: int = 1, sections: Sequence[int] = ()) -> Table:
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
     for number, heading in enumerate(cells[0]):
         numeric = number >= words and all(_is_number(row[number]) for row in cells[1:])
         table.add_column(heading, justify="right" if numeric else "left", no_wrap=True)
