@@ -106,19 +106,21 @@ def _add_report(verbs: argparse._SubParsersAction) -> None:
         type=Path,
         help="ratings across datasets: name_mos_test.txt of the re-annotated set, or hidden_quality.csv",
     )
-    report.add_argument("--lists", metavar="DIR", type=Path, help="published lists: aligns their labels without any run")
+    report.add_argument(
+        "--lists", metavar="DIR", type=Path, help="published lists: aligns their labels without any run"
+    )
     report.set_defaults(run=_report)
 
 
 def _report(args: argparse.Namespace) -> int:
     from mimi_lightning.evaluation import report
 
-    if args.lists is not None and args.alignment is not None:
-        report.show_alignment(report.align_lists(args.lists, args.alignment))
-    elif args.lists is not None or not args.sources:
-        raise ConfigError("report needs DIR or CSV, or --alignment FILE with --lists DIR.")
     if args.sources:
-        report.report(args.sources, args.out, quality=args.alignment, images=args.images)
+        report.report(args.sources, args.out, (), args.alignment, args.lists, args.images)
+    elif args.alignment is not None and args.lists is not None:
+        report.show_alignment(report.align_lists(args.lists, args.alignment))
+    else:
+        raise ConfigError("report needs DIR or CSV; without any run, --alignment FILE and --lists DIR.")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Figures of a run."""
+"""Figures of runs and of reports, for papers: told apart by the colour-blind and in greyscale."""
 
 from __future__ import annotations
 
@@ -10,7 +10,15 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-POINT, CURVE, RANGE = "#0072B2", "#D55E00", "#999999"  # told apart by the colour-blind and in grey
+from mimi_lightning.errors import ScoreError
+from mimi_lightning.evaluation.protocol import MEANS
+from mimi_lightning.metrics import FITS
+
+POINT, CURVE, SECOND, RANGE = "#0072B2", "#D55E00", "#000000", "#999999"
+# One a dataset or model: colours of Okabe and Ito, with a line, a marker and a hatch of its own.
+COLOURS = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"
+LINES = "-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 2)), (0, (8, 2))
+HATCHES = "", "//", "..", "xx", "\\\\", "++", "oo"
 
 
 def draw_mappings(
@@ -38,7 +46,172 @@ def draw_mappings(
         axis.set_title(f"{name}   SRCC {figures.loc[name, 'srcc']:.3f}   n {len(group)}", fontsize=10)
         axis.set_ylabel("MOS (native)")
     figure.supxlabel("proxy score")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=3, frameon=False)
+    figure.legend(*_handles(axes), loc="outside upper right", ncols=3, frameon=False)
+    return figure
+
+
+def draw_scatter(predictions: pd.DataFrame) -> Figure:
+    """MOS over proxy score, one panel a dataset, with both logistic curves that the protocol fits.
+
+    Args:
+        predictions: test rows of one model and split.
+    """
+    names = sorted(predictions["dataset"].unique())
+    figure, axes = _panels(names)
+    for axis, name in zip(axes, names, strict=True):
+        group = predictions[predictions["dataset"] == name]
+        score, mos = group["proxy"].to_numpy(), group["mos"].to_numpy()
+        axis.scatter(score, mos, s=10, color=POINT, alpha=0.5, linewidths=0, rasterized=True, label="test images")
+        grid = np.linspace(score.min(), score.max(), 300)
+        for (curve, fit), style in zip(FITS.items(), ((CURVE, "-"), (SECOND, "--")), strict=True):
+            try:
+                axis.plot(grid, fit(score, mos)(grid), color=style[0], linestyle=style[1], label=f"logistic, {curve}")
+            except ScoreError:  # the results say why
+                continue
+        axis.set_title(f"{name}   n {len(group):,}", fontsize=10)
+        axis.set_ylabel("MOS (native scale)")
+        axis.set_ylim(*_padded(mos))
+    figure.supxlabel("proxy score")
+    figure.legend(*_handles(axes), loc="outside upper right", ncols=3, frameon=False)
+    return figure
+
+
+def draw_curves(curves: pd.DataFrame, ranges: Mapping[str, tuple[float, float]]) -> Figure:
+    """All score mappers on the one proxy axis, and where the ends of the datasets' ranges fall on it.
+
+    Args:
+        curves: of `mapping_curves`.
+        ranges: published range of each dataset, native scale.
+    """
+    names = sorted(curves["dataset"].unique())
+    figure = Figure(figsize=(7.2, 5.4), layout="constrained")
+    top, bottom = figure.subplots(2, sharex=True, height_ratios=[3, 0.25 * len(names) + 0.3])
+    for number, name in enumerate(names):
+        curve, (low, high) = curves[curves["dataset"] == name], ranges[name]
+        style = {"color": COLOURS[number % 7], "linestyle": LINES[number % 7]}
+        top.plot(curve["proxy"], (curve["mos"] - low) / (high - low), linewidth=1.8, label=name, **style)
+        ends = np.interp([low, high], curve["mos"], curve["proxy"])
+        bottom.plot(ends, [number, number], linewidth=5, solid_capstyle="butt", color=style["color"])
+    top.set_ylabel("MOS as a share of the\npublished range")
+    for end in (0, 1):
+        top.axhline(end, color=RANGE, linewidth=0.9, linestyle=":")
+    top.legend(frameon=False, handlelength=3.5)
+    bottom.set_yticks(range(len(names)), names)
+    bottom.set_ylim(len(names) - 0.5, -0.5)
+    bottom.set_xlabel("proxy score (below: the published ranges, as far as the curves are known)")
+    _bare(top, bottom)
+    return figure
+
+
+def draw_labels(predictions: pd.DataFrame) -> Figure:
+    """Labels of each dataset before and after alignment: native by range, and on the proxy axis.
+
+    Args:
+        predictions: test rows of one model and split, with `aligned`.
+    """
+    names = sorted(predictions["dataset"].unique())
+    groups = {name: predictions[predictions["dataset"] == name] for name in names}
+    shares = [(group["mos"] - group["mos"].min()) / np.ptp(group["mos"]) for group in groups.values()]
+    aligned = [group["aligned"] for group in groups.values()]
+    figure = Figure(figsize=(8.4, 0.5 * len(names) + 1.4), layout="constrained")
+    for axis, labels, title, unit in zip(
+        figure.subplots(1, 2, sharey=True),
+        (shares, aligned),
+        ("native labels", "aligned labels"),
+        ("MOS as a share of the labels' range", "proxy score that the mapper takes to the MOS"),
+        strict=True,
+    ):
+        axis.boxplot(labels, orientation="horizontal", widths=0.6, tick_labels=names, **_box(COLOURS[5]))
+        axis.set_title(title, fontsize=10)
+        axis.set_xlabel(unit)
+        _bare(axis)
+    axis.invert_yaxis()
+    return figure
+
+
+def draw_splits(results: pd.DataFrame, figure_name: str, label: str) -> Figure:
+    """Box plot of one figure over splits: each dataset, then the two means; one box a model.
+
+    Args:
+        results: of `score_splits`.
+        figure_name: column of it.
+        label: of the axis.
+    """
+    models = sorted(results["model"].unique())
+    names = [*sorted(set(results["dataset"]) - set(MEANS)), *MEANS]
+    figure = Figure(figsize=(1.0 + len(names) * (0.6 + 0.3 * len(models)), 4.0), layout="constrained")
+    axis = figure.subplots()
+    width = 0.8 / len(models)
+    for number, model in enumerate(models):
+        values = results[results["model"] == model].dropna(subset=figure_name).groupby("dataset")[figure_name]
+        there = [name for name in names if name in values.groups]
+        places = np.array([names.index(name) for name in there]) + (number - (len(models) - 1) / 2) * width
+        boxes = axis.boxplot(
+            [values.get_group(name) for name in there],
+            positions=places,
+            widths=0.8 * width,
+            **_box(COLOURS[number % 7], HATCHES[number % 7]),
+        )
+        boxes["boxes"][0].set_label(model)
+    axis.set_xticks(range(len(names)), names)
+    axis.axvline(len(names) - len(MEANS) - 0.5, color=RANGE, linewidth=0.9, linestyle=":")
+    axis.set_ylabel(f"{label} (test part, over splits)")
+    figure.legend(loc="outside upper center", ncols=min(3, len(models)), frameon=False)
+    _bare(axis)
+    return figure
+
+
+def draw_distortions(breakdown: pd.DataFrame) -> Figure:
+    """SRCC within one distortion as bars, one panel a dataset.
+
+    Args:
+        breakdown: of `break_down`, with at least one figure of all levels.
+    """
+    whole = breakdown[breakdown["level"].isna()].dropna(subset="srcc")
+    names, models = sorted(whole["dataset"].unique()), sorted(whole["model"].unique())
+    counts = [whole.loc[whole["dataset"] == name, "distortion"].nunique() for name in names]
+    height = 0.14 * sum(counts) * (1 + len(models)) + 1.0 + 0.4 * len(names)
+    figure = Figure(figsize=(7.2, height), layout="constrained")
+    axes = figure.subplots(len(names), squeeze=False, sharex=True, height_ratios=counts)[:, 0]
+    for axis, name in zip(axes, names, strict=True):
+        table = whole[whole["dataset"] == name].pivot(index="distortion", columns="model", values="srcc")
+        for number, model in enumerate(models):
+            if model in table:
+                place = np.arange(len(table)) + (number - (len(models) - 1) / 2) * 0.8 / len(models)
+                style = {"color": COLOURS[number % 7], "hatch": HATCHES[number % 7], "edgecolor": "white"}
+                axis.barh(place, table[model], 0.8 / len(models), label=model, **style)
+        axis.set_yticks(range(len(table)), table.index)
+        axis.set_ylim(len(table) - 0.4, -0.6)
+        axis.set_title(name, fontsize=10, loc="left")
+        _bare(axis)
+    axes[-1].set_xlabel("SRCC within one distortion, median over splits")
+    figure.legend(*_handles(axes), loc="outside upper right", ncols=min(3, len(models)), frameon=False)
+    return figure
+
+
+def draw_training(logs: Mapping[int, pd.DataFrame]) -> Figure:
+    """Training loss and validation SRCC over epochs, a line a split.
+
+    Args:
+        logs: of each split, what CSVLogger wrote: epoch, perhaps train/loss, perhaps val/srcc_weighted.
+    """
+    figure = Figure(figsize=(8.4, 3.2), layout="constrained")
+    axes = figure.subplots(1, 2)
+    columns = {"train/loss": "training loss", "val/srcc_weighted": "validation SRCC, weighted"}
+    for axis, (column, label) in zip(axes, columns.items(), strict=True):
+        for number, (split, log) in enumerate(sorted(logs.items())):
+            if column not in log:  # an epoch shorter than the logging interval
+                continue
+            values = log.groupby("epoch")[column].mean().dropna()
+            style = {"color": COLOURS[number % 7], "linestyle": LINES[number // 7 % 7]}
+            axis.plot(
+                values.index + 1, values, marker="o", markersize=3, linewidth=1.2, label=f"split {split}", **style
+            )
+        axis.set_xlabel("epoch")
+        axis.set_ylabel(label)
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        _bare(axis)
+    figure.legend(*_handles(axes[:1]), loc="outside right upper", frameon=False)
     return figure
 
 
@@ -48,8 +221,33 @@ def _panels(names: Sequence[str]) -> tuple[Figure, list[Axes]]:
     rows = math.ceil(len(names) / columns)
     figure = Figure(figsize=(3.6 * columns, 3.0 * rows), layout="constrained")
     axes = list(figure.subplots(rows, columns, squeeze=False, sharex=True).flat)
-    for axis in axes:
-        axis.spines[["top", "right"]].set_visible(False)
+    _bare(*axes)
     for axis in axes[len(names) :]:
         axis.set_visible(False)
     return figure, axes[: len(names)]
+
+
+def _bare(*axes: Axes) -> None:
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
+
+
+def _box(colour: str, hatch: str = "") -> dict[str, object]:
+    return {
+        "patch_artist": True,
+        "manage_ticks": False,
+        "boxprops": {"facecolor": colour, "alpha": 0.75, "hatch": hatch},
+        "medianprops": {"color": "black", "linewidth": 1.6},
+        "flierprops": {"marker": ".", "markersize": 4},
+    }
+
+
+def _handles(axes: Sequence[Axes]) -> tuple[list, list[str]]:
+    """Legend entries of all axes, each once."""
+    pairs = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    return list(pairs.values()), list(pairs)
+
+
+def _padded(values: np.ndarray) -> tuple[float, float]:
+    margin = 0.06 * (np.ptp(values) or 1)
+    return values.min() - margin, values.max() + margin

@@ -13,6 +13,7 @@ from rich.table import Table
 from mimi_lightning.errors import ScoreError
 from mimi_lightning.metrics import correlations, fitted_figures, weighted_mean
 
+MEANS = ("weighted", "mean")  # rows over all datasets
 SHOWN = {
     "srcc": "SRCC",
     "krcc": "KRCC",
@@ -58,14 +59,15 @@ def _figures(group: pd.DataFrame) -> dict[str, float | str]:
 
 def terminal_table(figures: pd.DataFrame, title: str) -> Table:
     """The figures as a table for the terminal."""
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    shown = {key: heading for key, heading in SHOWN.items() if key != "rmse_5p"}  # 80 columns have no room for it
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
     table.add_column("dataset", no_wrap=True)
-    for heading in ("images", *SHOWN.values()):
+    for heading in ("images", *shown.values()):
         table.add_column(heading, justify="right")
     for name, row in figures.iterrows():
         if name == "weighted":
             table.add_section()
-        cells = ["" if math.isnan(row[key]) and name in ("weighted", "mean") else f"{row[key]:.4f}" for key in SHOWN]
+        cells = ["" if math.isnan(row[key]) and name in ("weighted", "mean") else f"{row[key]:.4f}" for key in shown]
         table.add_row(str(name), str(row["n"]), *cells)
     notes = [f"{name}: {note}" for name, note in figures["note"].items() if note]
     table.caption = "\n".join(notes) or None

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
+from matplotlib.figure import Figure
 from rich.console import Console
 
 from mimi_lightning.data.published import LISTED, read_listed_labels
 from mimi_lightning.errors import ScoreError
 from mimi_lightning.evaluation import tables
 from mimi_lightning.evaluation.alignment import align_run, label_baselines, pooled, read_quality
+from mimi_lightning.evaluation.figures import (
+    draw_curves,
+    draw_distortions,
+    draw_labels,
+    draw_scatter,
+    draw_splits,
+    draw_training,
+)
+from mimi_lightning.evaluation.protocol import SHOWN
 from mimi_lightning.evaluation.results import FILES
 from mimi_lightning.evaluation.study import Run, Study, collect
 from mimi_lightning.evaluation.summary import add_errors, break_down, compare, score_splits, summarise
@@ -50,6 +60,7 @@ def report(
     out: Path | None = None,
     expected: Sequence[int] = (),
     quality: Path | None = None,
+    lists: Path | None = None,
     images: Path | None = None,
 ) -> Report:
     """Make, write and show the report of some runs.
@@ -59,6 +70,7 @@ def report(
         out: where to write; `report` in the first of the folders, or beside the first table, when it is None.
         expected: splits that each model should have.
         quality: ratings that compare across datasets, see `make_report`.
+        lists: published lists, see `make_report`.
         images: root of the datasets' folders, for tables that belong to no run.
 
     Raises:
@@ -66,28 +78,33 @@ def report(
     """
     first = sources[0]
     folder = out or (first if first.is_dir() else first.parent) / "report"
-    made = make_report(collect(sources, expected), quality, progress=True)
+    made = make_report(collect(sources, expected), quality, lists, progress=True)
     write_report(made, folder, images)
     show_report(made, folder)
     return made
 
 
-def make_report(study: Study, quality: Path | None = None, progress: bool = False) -> Report:
+def make_report(study: Study, quality: Path | None = None, lists: Path | None = None, progress: bool = False) -> Report:
     """Compute all numbers of a study.
 
     Args:
         study: runs and tables.
         quality: ratings that compare across datasets (see `read_quality`); without it the alignment is what the runs
             told of themselves, on the miniature datasets.
+        lists: published lists, for tables that belong to no run; see `align_study`.
         progress: show a bar.
     """
-    study = Study(add_errors(study.predictions), study.runs, study.unfinished, study.expected)
+    study = replace(study, predictions=add_errors(study.predictions))
     results = score_splits(study, progress)
-    alignment = align_runs(study.runs, study.predictions, quality) if quality else _told(study.runs)
-    failed = results[results["note"] != ""]
+    alignment, refused = align_study(study, quality, lists) if quality else (_told(study.runs), [])
+    failed = results[results["note"] != ""].groupby(["model", "dataset", "note"])["split"].agg(list)
     notes = [
         *study.missing,
-        *(f"{row.model}, split {row.split}, {row.dataset}: {row.note}" for row in failed.itertuples()),
+        *refused,
+        *(
+            f"{model}, {dataset}, splits {', '.join(map(str, splits))}: {note}"
+            for (model, dataset, note), splits in failed.items()
+        ),
         *(
             f"{row.model}, split {row.split}: {row.excluded} rated images were in train or val and are left out"
             for row in alignment.drop_duplicates(["model", "split"]).itertuples()
@@ -97,22 +114,36 @@ def make_report(study: Study, quality: Path | None = None, progress: bool = Fals
     return Report(study, results, summarise(results), break_down(study), compare(results), alignment, notes)
 
 
-def align_runs(runs: Sequence[Run], predictions: pd.DataFrame, quality: Path) -> pd.DataFrame:
-    """Alignment of every run with ratings that compare across datasets.
+def align_study(study: Study, quality: Path, lists: Path | None = None) -> tuple[pd.DataFrame, list[str]]:
+    """Alignment of every model and split with ratings that compare across datasets.
 
-    Raises:
-        ScoreError: there are no runs: a table of predictions does not tell what its model was trained on.
+    Labels and parts are those that the run recorded. For a table of another program they are those of the published
+    lists, or else those in the table itself.
+
+    Returns:
+        Columns model, split, scores, n, srcc, plcc, rmse, excluded; and what is said of splits that were refused.
     """
-    if not runs:
-        raise ScoreError("Alignment needs folders of runs, which tell what was trained on, or --lists alone.")
-    tables = []
-    for run in runs:
-        labels = pd.read_csv(run.folder / FILES["labels"], dtype={"image": str})
+    runs = {(run.model, run.split): run for run in study.runs}
+    aligned, refused = [], []
+    for (model, split), rows in study.predictions.groupby(["model", "split"]):
+        labels, folders = _labels(runs.get((model, split)), rows, lists)
+        try:
+            found, excluded = align_run(rows, labels, read_quality(quality, labels, folders))
+        except ScoreError as error:
+            refused.append(f"{model}, split {split}: no alignment. {error}")
+            continue
+        aligned.append(found.assign(model=model, split=split, excluded=excluded))
+    if not aligned:
+        raise ScoreError("\n".join(refused))
+    return pd.concat(aligned, ignore_index=True)[ALIGNMENT], refused
+
+
+def _labels(run: Run | None, rows: pd.DataFrame, lists: Path | None) -> tuple[pd.DataFrame, dict[str, str]]:
+    if run is not None:
         folders = {name: node["folder"] for name, node in run.settings["datasets"].items()}
-        rows = predictions[(predictions["model"] == run.model) & (predictions["split"] == run.split)]
-        found, excluded = align_run(rows, labels, read_quality(quality, labels, folders))
-        tables.append(found.assign(model=run.model, split=run.split, excluded=excluded))
-    return pd.concat(tables, ignore_index=True)[ALIGNMENT]
+        return pd.read_csv(run.folder / FILES["labels"], dtype={"image": str}), folders
+    folders = {dataset: folder for dataset, (folder, _) in LISTED.items()}
+    return read_listed_labels(lists, int(rows["split"].iloc[0])) if lists else rows, folders
 
 
 def align_lists(lists: Path, quality: Path) -> pd.DataFrame:
@@ -133,9 +164,41 @@ def write_report(report: Report, folder: Path, images: Path | None = None) -> No
         for name in ("summary", "comparisons", "alignment")
     }
     (folder / "report.json").write_text(json.dumps({**numbers, "notes": list(report.notes)}, indent=2) + "\n")
+    figures = folder / "figures"
+    figures.mkdir(exist_ok=True)
+    for name, figure in draw_report(report):
+        for suffix in ("pdf", "png"):
+            figure.savefig(figures / f"{name}.{suffix}", dpi=200)
     page = tables.markdown(report.summary, report.comparisons, report.alignment, report.notes)
     (folder / "report.md").write_text(page)
     (folder / "report.tex").write_text(tables.latex(report.summary))
+
+
+def draw_report(report: Report) -> Iterator[tuple[str, Figure]]:
+    """Draw all that the study has data for; a model's own figures show its first split.
+
+    Yields:
+        File name without suffix, figure.
+    """
+    for figure in ("srcc", "plcc_4p"):
+        yield f"splits-{figure}", draw_splits(report.results, figure, SHOWN[figure])
+    if report.breakdown["srcc"].notna().any():
+        yield "distortions", draw_distortions(report.breakdown)
+    for (model, split), rows in report.study.tested.groupby(["model", "split"]):
+        if split == report.study.splits[model][0]:
+            name = model.replace("/", "-")
+            yield f"scatter-{name}", draw_scatter(rows)
+            if rows["aligned"].notna().all():
+                yield f"labels-{name}", draw_labels(rows)
+    for model in report.study.models:
+        runs = sorted((run for run in report.study.runs if run.model == model), key=lambda run: run.split)
+        if not runs:
+            continue
+        name = model.replace("/", "-")
+        ranges = {dataset: node["range"] for dataset, node in runs[0].settings["datasets"].items()}
+        yield f"mappings-{name}", draw_curves(pd.read_csv(runs[0].folder / FILES["mappings"]), ranges)
+        if logs := {run.split: log for run in runs if (log := run.read_log()) is not None}:
+            yield f"training-{name}", draw_training(logs)
 
 
 def show_report(report: Report, folder: Path) -> None:

@@ -36,6 +36,12 @@ class Run:
     settings: Mapping[str, Any]
     metrics: Mapping[str, Any]
 
+    def read_log(self) -> pd.DataFrame | None:
+        """What CSVLogger wrote, resumed versions one after the other; None of a run with another logger."""
+        files = sorted(self.folder.glob("logs/version_*/metrics.csv"), key=lambda file: int(file.parent.name[8:]))
+        log = pd.concat([pd.read_csv(file) for file in files]) if files else pd.DataFrame()
+        return log if "epoch" in log else None
+
 
 @dataclass(frozen=True)
 class Study:

@@ -9,13 +9,12 @@ import numpy as np
 import pandas as pd
 
 from mimi_lightning.errors import ScoreError
-from mimi_lightning.evaluation.protocol import SHOWN, score_run
+from mimi_lightning.evaluation.protocol import MEANS, SHOWN, score_run
 from mimi_lightning.evaluation.statistics import bootstrap, paired_test
 from mimi_lightning.evaluation.study import Study
 from mimi_lightning.metrics import fit_logistic4, srcc
 from mimi_lightning.progress import in_threads
 
-MEANS = ("weighted", "mean")  # rows over all datasets
 OVER_SPLITS = ["median", "mean", "std", "min", "max"]
 LEAST = 5  # images; a rank correlation of fewer says nothing
 

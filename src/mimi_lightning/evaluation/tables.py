@@ -10,8 +10,7 @@ import pandas as pd
 from rich import box
 from rich.table import Table
 
-from mimi_lightning.evaluation.protocol import SHOWN
-from mimi_lightning.evaluation.summary import MEANS
+from mimi_lightning.evaluation.protocol import MEANS, SHOWN
 
 Grid = list[list[str]]
 LOWER_IS_BETTER = ("rmse_4p", "rmse_5p")
@@ -72,19 +71,19 @@ def latex(summary: pd.DataFrame) -> str:
 def terminal(
     summary: pd.DataFrame, comparisons: pd.DataFrame, alignment: pd.DataFrame, breakdown: pd.DataFrame
 ) -> Iterator[Table]:
-    """What a reader of the terminal wants to see."""
-    for model, rows in summary.groupby("model", sort=False):
-        splits = int(rows["splits"].max())
-        title = f"{model}: proxy score against MOS, median of {splits} split{'s' * (splits > 1)}"
-        yield _grid(title, _of_model(rows), sections=[len(rows["dataset"].unique()) - len(MEANS)])
+    """What a reader of the terminal wants to see, the most wanted last."""
+    if len(whole := breakdown[breakdown["level"].isna()].dropna(subset="srcc")):
+        table = whole.pivot(index=["dataset", "distortion"], columns="model", values="srcc")
+        cells = [[*key, *map(_number, row)] for key, row in zip(table.index, table.to_numpy(), strict=True)]
+        yield _grid("SRCC within one distortion, median over splits", [["dataset", "distortion", *table], *cells], 2)
     if len(comparisons):
         yield _grid("Paired differences of SRCC (Wilcoxon's signed-rank test)", compared(comparisons))
     if len(alignment):
         yield alignment_table(alignment)
-    if len(whole := breakdown[breakdown["level"].isna()]):
-        table = whole.pivot(index=["dataset", "distortion"], columns="model", values="srcc")
-        cells = [[*key, *map(_number, row)] for key, row in zip(table.index, table.to_numpy(), strict=True)]
-        yield _grid("SRCC within one distortion, median over splits", [["dataset", "distortion", *table], *cells], 2)
+    for model, rows in summary.groupby("model", sort=False):
+        splits = int(rows["splits"].max())
+        title = f"{model}: proxy score against MOS, median of {splits} split{'s' * (splits > 1)}"
+        yield _grid(title, _of_model(rows), sections=[len(rows["dataset"].unique()) - len(MEANS)])
 
 
 def alignment_table(alignment: pd.DataFrame) -> Table:
