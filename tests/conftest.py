@@ -32,3 +32,42 @@ def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> str:
     file.write_text(json.dumps({"embed_dim": 16, "quick_gelu": True, "vision_cfg": vision, "text_cfg": text}))
     open_clip.add_model_config(file)
     return file.stem
+
+
+@pytest.fixture(scope="session")
+def fast() -> list[str]:
+    """Overrides with which the whole main job takes seconds."""
+    return [
+        "backbone=resnet18",
+        "backbone.weights=none",
+        "backbone.stage=-3",
+        "backbone.hidden=[16]",
+        "mapper.hidden=[8]",
+        "trainer=cpu",
+        "trainer.max_epochs=2",
+        "trainer.enable_progress_bar=false",
+        "data.crop=48",
+        "data.quota=2",
+        "data.epoch=3",
+        "data.workers=0",
+    ]
+
+
+@pytest.fixture
+def run(miniature, fast, tmp_path, monkeypatch):
+    """Compose and train, as the command does; results go below tmp_path."""
+    monkeypatch.setenv("WANDB_MODE", "offline")
+
+    def start(*overrides, datasets=miniature):
+        from hydra import compose, initialize_config_dir
+
+        from mimi_lightning import config, train
+
+        config.register_resolvers()
+        paths = [f"paths.datasets={datasets}", f"splits.store={tmp_path}/splits", f"paths.outputs={tmp_path}/outputs"]
+        with initialize_config_dir(str(config.conf_dir()), version_base="1.3"):
+            cfg = compose("config", [*fast, *paths, *overrides])
+        train.train(cfg)
+        return tmp_path / "outputs" / "mimi" / "resnet18" / "split01"
+
+    return start

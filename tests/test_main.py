@@ -1,5 +1,6 @@
 """The command line as a user meets it: as a subprocess."""
 
+import json
 import subprocess
 import sys
 import zipfile
@@ -9,19 +10,6 @@ import pandas as pd
 import pytest
 
 ROOT = Path(__file__).parents[1]
-TINY = [
-    "backbone=resnet18",
-    "backbone.weights=none",
-    "backbone.stage=-3",
-    "backbone.hidden=[16]",
-    "mapper.hidden=[8]",
-    "trainer=cpu",
-    "trainer.max_epochs=1",
-    "data.crop=48",
-    "data.quota=2",
-    "data.epoch=2",
-    "data.workers=1",
-]
 
 
 def mimi(*words, cwd):
@@ -78,21 +66,32 @@ def test_a_verb_leads_to_the_toolbox(tmp_path):
     assert "--photos" in done.stdout
 
 
-def test_several_splits_run_one_after_the_other(tmp_path, miniature):
+def test_several_splits_run_one_after_the_other(tmp_path, miniature, fast):
     paths = [f"paths.datasets={miniature}", "splits.store=splits"]
-    done = mimi("-m", "split=1,2", *TINY, *paths, cwd=tmp_path)
+    done = mimi("-m", "split=1,2", *fast, *paths, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     tables = [pd.read_csv(tmp_path / f"outputs/mimi/resnet18/split0{k}/predictions.csv") for k in (1, 2)]
     assert set(tables[0]["split"]) == {1}
     assert set(tables[1]["split"]) == {2}
     assert set(tables[0]["image"]) != set(tables[1]["image"])
+    assert (tmp_path / "outputs/mimi/report/report.md").is_file()
 
 
-def test_two_processes_score_every_test_image_once(tmp_path, miniature):
+def test_a_failed_split_is_named_and_the_others_are_reported(tmp_path, miniature, fast):
+    paths = [f"paths.datasets={miniature}", "splits.store=splits"]
+    done = mimi("-m", "split=1,11,2", *fast, *paths, "dataset=[csiq,live]", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "split=11: expected a whole number, 1 to 10" in done.stderr
+    assert "no result of split 11" in done.stdout
+    numbers = json.loads((tmp_path / "outputs/mimi/report/report.json").read_text())
+    assert {row["splits"] for row in numbers["summary"]} == {2}
+
+
+def test_two_processes_score_every_test_image_once(tmp_path, miniature, fast):
     paths = [f"paths.datasets={miniature}", "splits.store=splits"]
     ddp = ["trainer.devices=2", "trainer.strategy=ddp", "name=two"]
-    assert mimi(*TINY, *paths, "data.epoch=longest", cwd=tmp_path).returncode == 0
-    done = mimi(*TINY, *paths, *ddp, cwd=tmp_path)
+    assert mimi(*fast, *paths, "data.epoch=longest", cwd=tmp_path).returncode == 0
+    done = mimi(*fast, *paths, *ddp, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     one, two = (pd.read_csv(tmp_path / f"outputs/{n}/resnet18/split01/predictions.csv") for n in ("mimi", "two"))
     assert one[["dataset", "image", "mos"]].equals(two[["dataset", "image", "mos"]])

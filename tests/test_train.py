@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from PIL import Image
 
 from mimi_lightning import config, train
@@ -19,36 +18,6 @@ from mimi_lightning.module import QualityModel, build
 
 EXPERIMENTS = sorted(path.stem for path in (config.conf_dir() / "experiment").glob("*.yaml"))
 LOGGERS = sorted(path.stem for path in (config.conf_dir() / "logger").glob("*.yaml"))
-SMALL = [
-    "backbone=resnet18",
-    "backbone.weights=none",
-    "backbone.stage=-3",
-    "backbone.hidden=[16]",
-    "mapper.hidden=[8]",
-    "trainer=cpu",
-    "trainer.max_epochs=2",
-    "trainer.enable_progress_bar=false",
-    "data.crop=48",
-    "data.quota=2",
-    "data.epoch=3",
-    "data.workers=0",
-]
-
-
-@pytest.fixture
-def run(miniature, tmp_path, monkeypatch):
-    """Compose and train, as the command does; results go below tmp_path."""
-    monkeypatch.setenv("WANDB_MODE", "offline")
-
-    def start(*overrides, datasets=miniature):
-        config.register_resolvers()
-        paths = [f"paths.datasets={datasets}", f"splits.store={tmp_path}/splits", f"paths.outputs={tmp_path}/outputs"]
-        with initialize_config_dir(str(config.conf_dir()), version_base="1.3"):
-            cfg = compose("config", [*SMALL, *paths, *overrides])
-        train.train(cfg)
-        return tmp_path / "outputs" / "mimi" / "resnet18" / "split01"
-
-    return start
 
 
 @pytest.fixture

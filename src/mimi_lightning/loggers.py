@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from lightning.pytorch.loggers import Logger, WandbLogger
 
 from mimi_lightning.errors import ConfigError
+from mimi_lightning.evaluation.protocol import SHOWN
+from mimi_lightning.evaluation.results import FILES
 
 
 def wandb_logger(**arguments: Any) -> WandbLogger:
@@ -23,9 +27,40 @@ def wandb_logger(**arguments: Any) -> WandbLogger:
     return WandbLogger(offline=not wandb.login(prompt=False), **arguments)
 
 
+def log_results(loggers: Iterable[Logger], figures: pd.DataFrame, best: Mapping[str, float], run: Path) -> None:
+    """Log what a run came to; a W&B run also gets its predictions, its score mappers and the best validation.
+
+    Args:
+        loggers: of the trainer.
+        figures: of `score_run`; logged as test/<figure>_<dataset>.
+        best: best values of validation figures.
+        run: the run's folder, with its results.
+    """
+    values = figures[list(SHOWN)].rename_axis("dataset").reset_index().melt("dataset", var_name="figure").dropna()
+    test = {f"test/{row.figure}_{row.dataset}": row.value for row in values.itertuples()}
+    for logger in loggers:
+        logger.log_metrics(test)
+        if isinstance(logger, WandbLogger):
+            _log_to_wandb(logger.experiment, best, run)
+
+
+def _log_to_wandb(experiment: Any, best: Mapping[str, float], run: Path) -> None:
+    import wandb
+
+    curves = pd.read_csv(run / FILES["mappings"])
+    experiment.log(
+        {
+            "predictions": wandb.Table(dataframe=pd.read_csv(run / FILES["predictions"])),
+            "mappings": wandb.Table(dataframe=curves),
+            "mappings_picture": wandb.Image(str(run / FILES["picture"])),
+        }
+    )
+    experiment.summary.update({f"best/{name}": value for name, value in best.items()})
+
+
 def finish(loggers: Iterable[Logger], status: str) -> None:
     """Close the loggers of a run; an open W&B run would swallow the next split's in the same process."""
     for logger in loggers:
         logger.finalize(status)
         if isinstance(logger, WandbLogger):
-            logger.experiment.finish()
+            logger.experiment.finish(exit_code=int(status != "success"))

@@ -21,7 +21,7 @@ from mimi_lightning.data.datamodule import MixedDataModule
 from mimi_lightning.data.miniature import make_miniature
 from mimi_lightning.errors import ConfigError
 from mimi_lightning.evaluation.results import FINISHED, show_results, write_results
-from mimi_lightning.loggers import finish
+from mimi_lightning.loggers import finish, log_results
 from mimi_lightning.module import QualityModel, build
 
 Settings = dict[str, Any]
@@ -65,7 +65,9 @@ def _run(run: Path, settings: Settings) -> None:
         skipped = _gather(data.skipped, trainer.world_size)
         if trainer.is_global_zero:
             name = "/".join(run.parts[-3:])
-            write_results(run, name, data, model, Path(trainer.checkpoint_callback.best_model_path), len(skipped))
+            best = trainer.checkpoint_callback
+            figures = write_results(run, name, data, model, Path(best.best_model_path), len(skipped))
+            log_results(trainer.loggers, figures, {settings["monitor"]: float(best.best_model_score)}, run)
     except SystemExit as stop:  # how Lightning ends on Ctrl-C
         raise KeyboardInterrupt from stop
     finally:

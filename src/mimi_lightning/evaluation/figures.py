@@ -121,10 +121,11 @@ def draw_labels(predictions: pd.DataFrame) -> Figure:
         ("MOS as a share of the labels' range", "proxy score that the mapper takes to the MOS"),
         strict=True,
     ):
-        axis.boxplot(labels, orientation="horizontal", widths=0.6, tick_labels=names, **_box(COLOURS[5]))
+        axis.boxplot(labels, orientation="horizontal", widths=0.6, **_box(COLOURS[5]))
         axis.set_title(title, fontsize=10)
         axis.set_xlabel(unit)
         _bare(axis)
+    axis.set_yticks(range(1, len(names) + 1), names)
     axis.invert_yaxis()
     return figure
 

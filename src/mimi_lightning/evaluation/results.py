@@ -36,7 +36,7 @@ FILES = {
 
 def write_results(
     run: Path, name: str, data: MixedDataModule, model: QualityModel, checkpoint: Path, skipped: int
-) -> None:
+) -> pd.DataFrame:
     """Write predictions.csv, labels.csv, mappings.csv, mappings.png and metrics.json.
 
     Args:
@@ -46,6 +46,9 @@ def write_results(
         model: the model, after testing.
         checkpoint: the weights that were tested.
         skipped: number of images that could not be read and were left out.
+
+    Returns:
+        The figures of `score_run`.
     """
     model.cpu().eval()
     predictions = make_predictions(data.table, model.scores, model, name, data.split)
@@ -77,6 +80,7 @@ def write_results(
     draft = run / f"{FINISHED}.part"
     draft.write_text(json.dumps(metrics, indent=2) + "\n")
     draft.replace(run / FINISHED)
+    return figures
 
 
 def show_results(run: Path) -> None:
