@@ -50,7 +50,14 @@ def test_splits_of_one_process_are_runs_of_one_group(run):
 
 def test_a_run_logs_losses_figures_curves_and_predictions(run):
     found = read_run(run(*MIX))
-    wanted = {"train/loss", "val/srcc_weighted", "test/srcc_weighted", "test/plcc_mean", "predictions.path", "mappings.path"}
+    wanted = {
+        "train/loss",
+        "val/srcc_weighted",
+        "test/srcc_weighted",
+        "test/plcc_mean",
+        "predictions.path",
+        "mappings.path",
+    }
     wanted |= {f"{part}/srcc_{dataset}" for part in ("val", "test") for dataset in DATASETS}
     assert wanted <= set(found["logged"])
     rows = json.loads((found["folder"] / "files" / found["logged"]["predictions.path"]).read_text())

@@ -13,7 +13,9 @@ from pathlib import Path
 
 from mimi_lightning.errors import ConfigError
 
+CONFIG_DIR = {"metavar": "DIR", "type": Path, "help": "holds dataset/NAME.yaml of datasets of your own"}
 PROGRAM = "python -m mimi_lightning"
+EVALUATE = ("checkpoint", "labels", "out")  # keys that are evaluate's own
 
 
 def main(argv: list[str]) -> int:
@@ -57,7 +59,7 @@ def _add_data(verbs: argparse._SubParsersAction) -> None:
         "something has to be mended.",
     )
     check.add_argument("overrides", metavar="KEY=VALUE", nargs="*", help="as in training: splits=liqe splits.lists=DIR")
-    check.add_argument("--config-dir", metavar="DIR", type=Path, help="holds dataset/NAME.yaml of datasets of your own")
+    check.add_argument("--config-dir", **CONFIG_DIR)
     check.add_argument("--json", action="store_true", help="for machines")
     check.set_defaults(run=_check)
 
@@ -87,6 +89,43 @@ def _check(args: argparse.Namespace) -> int:
     else:
         show(report)
     return 0 if report.ok else 1
+
+
+def _add_evaluate(verbs: argparse._SubParsersAction) -> None:
+    evaluate = verbs.add_parser(
+        "evaluate",
+        help="score datasets with a checkpoint, trained on or not",
+        description="Score datasets with a checkpoint and write a table of predictions, which `report` lays out. "
+        "Images that the model was trained on are left out.",
+        usage=f"{PROGRAM} evaluate checkpoint=FILE [labels=FILE] [out=CSV] [KEY=VALUE ...]",
+    )
+    evaluate.add_argument(
+        "words",
+        metavar="KEY=VALUE",
+        nargs="+",
+        help="checkpoint=FILE of a run; labels=FILE, its labels.csv, if it lies elsewhere; out=CSV; and as in "
+        "training: data=miniature, dataset=[tid2013], paths.datasets=DIR, trainer=gpu",
+    )
+    evaluate.add_argument(
+        "--config-dir", metavar="DIR", type=Path, help="holds dataset/NAME.yaml of datasets of your own"
+    )
+    evaluate.set_defaults(run=_evaluate)
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    from omegaconf import OmegaConf
+
+    from mimi_lightning import config
+
+    own = {key: Path(value) for key, _, value in (word.partition("=") for word in args.words) if key in EVALUATE}
+    if "checkpoint" not in own:
+        raise ConfigError("evaluate needs checkpoint=FILE, such as outputs/mimi/resnet34/split03/checkpoints/best.ckpt")
+    cfg = config.load([word for word in args.words if word.partition("=")[0] not in EVALUATE], args.config_dir)
+
+    from mimi_lightning.evaluate import evaluate
+
+    print(f"predictions {evaluate(settings=OmegaConf.to_container(cfg, resolve=True), **own)}")
+    return 0
 
 
 def _add_report(verbs: argparse._SubParsersAction) -> None:
@@ -124,4 +163,8 @@ def _report(args: argparse.Namespace) -> int:
     return 0
 
 
-VERBS: dict[str, Callable[[argparse._SubParsersAction], None]] = {"data": _add_data, "report": _add_report}
+VERBS: dict[str, Callable[[argparse._SubParsersAction], None]] = {
+    "data": _add_data,
+    "evaluate": _add_evaluate,
+    "report": _add_report,
+}

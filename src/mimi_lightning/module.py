@@ -61,6 +61,7 @@ class QualityModel(lightning.LightningModule):
         optimizer: specification; `backbone_lr` is the rate of pretrained parameters. Not needed for scoring.
         scheduler: specification, stepped every epoch.
         tasks: specification of what is learned beside quality (conf/tasks), empty if nothing is.
+        view: specification of what testing sees of a picture (conf/view), for those who score with a checkpoint.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class QualityModel(lightning.LightningModule):
         optimizer: Spec | None = None,
         scheduler: Spec | None = None,
         tasks: Spec | None = None,
+        view: Spec | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -140,6 +142,10 @@ class QualityModel(lightning.LightningModule):
             self.tasks.count(judgement, batch)
 
     test_step = validation_step
+
+    def predict_step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Row and proxy score of the images of a batch; empty when none could be read."""
+        return {"index": batch["row"], "proxy": self(batch["image"])} if "image" in batch else {}
 
     def on_validation_epoch_end(self) -> None:
         """Log the SRCC of proxy scores for every dataset, weighted by size and as a plain mean."""

@@ -99,6 +99,7 @@ def make_model(settings: Settings, data: MixedDataModule) -> QualityModel:
         objective=settings["objective"],
         datasets=facts,
         tasks=settings["tasks"],
+        view=settings["view"]["test"],
         optimizer=settings["optimizer"],
         scheduler=settings["scheduler"],
     )

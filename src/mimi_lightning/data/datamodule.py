@@ -81,7 +81,7 @@ class MixedDataModule(lightning.LightningDataModule):
         split: 1..10.
         seed: of the order of images and of their random views.
         root: folder that holds the datasets' folders.
-        splits: where the partitions come from (conf/splits), as `Protocol`.
+        splits: where the partitions come from (conf/splits), as `Protocol`; None takes all images as test part.
         cache: keep decoded pictures: in `cache` below the root (true), or in this folder.
         epoch: `longest` for one pass over the dataset that needs most batches, or a number of batches.
         train_view: what training sees of a picture: a tensor from a picture and a seed.
@@ -98,7 +98,7 @@ class MixedDataModule(lightning.LightningDataModule):
         seed: int,
         *,
         root: Path | str,
-        splits: Mapping[str, Any],
+        splits: Mapping[str, Any] | None,
         train_view: View,
         test_view: View,
         cache: bool | Path | str | None = None,
@@ -110,7 +110,7 @@ class MixedDataModule(lightning.LightningDataModule):
         super().__init__()
         self.datasets = {name: dict(datasets[name]) for name in sorted(datasets)}
         self.split, self.seed = split, seed
-        self.root, self.protocol = Path(root), Protocol(**splits)
+        self.root, self.protocol = Path(root), Protocol(**splits) if splits else None
         self.cache = self.root / "cache" if cache is True else Path(cache) if cache else None
         self.steps = None if epoch == "longest" else int(epoch)
         self.train_view, self.test_view = train_view, test_view
@@ -132,12 +132,15 @@ class MixedDataModule(lightning.LightningDataModule):
             for name, d in self.datasets.items()
         ]
         table = add_scenes(pd.concat(tables, ignore_index=True), self.root / "scenes.csv")
+        self.table = self._assign_parts(table) if self.protocol else table.assign(part="test")
+        self.images = {resize: self._images(resize) for resize in {self.train_view.resize, self.test_view.resize}}
+
+    def _assign_parts(self, table: pd.DataFrame) -> pd.DataFrame:
         folders = {name: d["folder"] for name, d in self.datasets.items()}
         self.parts = assign_parts(table, self.root, folders, self.split, self.protocol)
-        self.table = self.parts.table
         for dataset, number in self.parts.left_out.items():
             rank_zero_warn(f"{number:,} images of {dataset} are in no part of split {self.split} and are left out.")
-        self.images = {resize: self._images(resize) for resize in {self.train_view.resize, self.test_view.resize}}
+        return self.parts.table
 
     def label_ranges(self) -> dict[str, tuple[float, float]]:
         """Lowest and highest MOS of each dataset's training part; they normalise the targets."""
@@ -171,6 +174,8 @@ class MixedDataModule(lightning.LightningDataModule):
     def test_dataloader(self) -> DataLoader:
         """Whole images of the test part, each once."""
         return self._eval_loader("test")
+
+    predict_dataloader = test_dataloader
 
     def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Stop at a broken image, or count it when `on_error` is `skip`."""

@@ -3,7 +3,9 @@
 | column | meaning |
 |---|---|
 | run | name of the run, ends in its split: mimi/resnet34/split03 |
-| dataset, split, part, image | as in the annotations table |
+| dataset, image | as in the annotations table |
+| split | 1..10 |
+| part | train, val, test, or unseen: of a dataset that the model was not trained on |
 | mos | native scale, higher is better |
 | proxy | proxy score |
 | prediction | predicted MOS on the native scale, NaN when unknown |
@@ -31,6 +33,7 @@ COLUMNS = [
     *("run", "dataset", "split", "part", "image", "mos", "proxy", "prediction", "aligned"),
     *("distortion", "level"),
 ]
+UNSEEN = "unseen"  # part of a dataset that the model was not trained on
 NEEDED = ("dataset", "split", "mos", "proxy")
 NUMBERS = ("mos", "proxy", "prediction", "aligned", "level")
 KEY = ["run", "dataset", "split", "image"]
@@ -109,7 +112,7 @@ def read_predictions(file: Path) -> pd.DataFrame:
     _refuse(~np.isfinite(table["proxy"]), table, file, "a proxy score that is not a finite number")
     _refuse(~table["split"].isin(SPLITS), table, file, f"a split that is not one of {SPLITS.start} to {SPLITS[-1]}")
     _refuse(table["dataset"].isna(), table, file, "no dataset")
-    _refuse(~table["part"].isin(PARTS), table, file, f"a part other than {', '.join(PARTS)}")
+    _refuse(~table["part"].isin([*PARTS, UNSEEN]), table, file, f"a part other than {', '.join(PARTS)}, {UNSEEN}")
     _refuse(table.duplicated(KEY) & named, table, file, "an image that stands in this split twice")
     model = [re.sub(r"/split\d+$", "", run) for run in table["run"]]
     return table[COLUMNS].astype({"split": int}).assign(model=model)

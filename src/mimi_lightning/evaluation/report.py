@@ -26,7 +26,7 @@ from mimi_lightning.evaluation.figures import (
 from mimi_lightning.evaluation.protocol import SHOWN
 from mimi_lightning.evaluation.results import FILES
 from mimi_lightning.evaluation.study import Run, Study, collect
-from mimi_lightning.evaluation.summary import add_errors, break_down, compare, score_splits, summarise
+from mimi_lightning.evaluation.summary import add_errors, break_down, compare, cross_test, score_splits, summarise
 
 ALIGNMENT = ["model", "split", "scores", "n", "srcc", "plcc", "rmse", "excluded"]
 LISTS_ALONE = "labels alone"  # stands for the model where there is none
@@ -43,6 +43,7 @@ class Report:
         breakdown: by distortion and level; see `break_down`.
         comparisons: of every two models; see `compare`.
         alignment: model, split, scores, n, srcc, plcc, rmse, excluded (rated images that were trained on).
+        cross: every model on every dataset, also unseen ones; see `cross_test`.
         notes: what a reader has to know: missing splits, figures that could not be computed, exclusions.
     """
 
@@ -52,6 +53,7 @@ class Report:
     breakdown: pd.DataFrame
     comparisons: pd.DataFrame
     alignment: pd.DataFrame
+    cross: pd.DataFrame
     notes: Sequence[str]
 
 
@@ -97,10 +99,12 @@ def make_report(study: Study, quality: Path | None = None, lists: Path | None = 
     study = replace(study, predictions=add_errors(study.predictions))
     results = score_splits(study, progress)
     alignment, refused = align_study(study, quality, lists) if quality else (_told(study.runs), [])
+    comparisons, other_parts = compare(study, results)
     failed = results[results["note"] != ""].groupby(["model", "dataset", "note"])["split"].agg(list)
     notes = [
         *study.missing,
         *refused,
+        *other_parts,
         *(
             f"{model}, {dataset}, splits {', '.join(map(str, splits))}: {note}"
             for (model, dataset, note), splits in failed.items()
@@ -111,7 +115,8 @@ def make_report(study: Study, quality: Path | None = None, lists: Path | None = 
             if row.excluded
         ),
     ]
-    return Report(study, results, summarise(results), break_down(study), compare(results), alignment, notes)
+    summary, breakdown, cross = summarise(results), break_down(study), cross_test(study)
+    return Report(study, results, summary, breakdown, comparisons, alignment, cross, notes)
 
 
 def align_study(study: Study, quality: Path, lists: Path | None = None) -> tuple[pd.DataFrame, list[str]]:
@@ -161,7 +166,7 @@ def write_report(report: Report, folder: Path, images: Path | None = None) -> No
     report.breakdown.to_csv(folder / "breakdown.csv", index=False)
     numbers = {
         name: json.loads(getattr(report, name).to_json(orient="records", double_precision=15))
-        for name in ("summary", "comparisons", "alignment")
+        for name in ("summary", "comparisons", "alignment", "cross")
     }
     (folder / "report.json").write_text(json.dumps({**numbers, "notes": list(report.notes)}, indent=2) + "\n")
     figures = folder / "figures"
@@ -169,7 +174,9 @@ def write_report(report: Report, folder: Path, images: Path | None = None) -> No
     for name, figure in draw_report(report):
         for suffix in ("pdf", "png"):
             figure.savefig(figures / f"{name}.{suffix}", dpi=200)
-    page = tables.markdown(report.summary, report.comparisons, report.alignment, report.notes)
+    page = tables.markdown(
+        report.summary, report.comparisons, report.alignment, report.breakdown, report.cross, report.notes
+    )
     (folder / "report.md").write_text(page)
     (folder / "report.tex").write_text(tables.latex(report.summary))
 
@@ -204,7 +211,7 @@ def draw_report(report: Report) -> Iterator[tuple[str, Figure]]:
 def show_report(report: Report, folder: Path) -> None:
     """Print the numbers, what is missing, and where the report lies."""
     console = Console(soft_wrap=True)
-    for table in tables.terminal(report.summary, report.comparisons, report.alignment, report.breakdown):
+    for table in tables.terminal(report.summary, report.comparisons, report.alignment, report.breakdown, report.cross):
         console.print(table)
     for note in report.notes:
         console.print(note, style="yellow", markup=False, highlight=False)

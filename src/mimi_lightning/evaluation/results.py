@@ -23,6 +23,7 @@ from mimi_lightning.evaluation.protocol import SHOWN, score_run, terminal_table
 from mimi_lightning.module import QualityModel
 
 FINISHED = "metrics.json"  # written last: where it lies, the run is finished
+EVALUATIONS = "evaluations"  # folder in a run: tables of its checkpoint on other datasets
 HIDDEN = "hidden_quality.csv"  # at the root of the miniature datasets
 FILES = {
     "predictions": "predictions.csv",

@@ -14,8 +14,8 @@ from omegaconf import OmegaConf
 
 from mimi_lightning.config import conf_dir, split_folder
 from mimi_lightning.errors import ScoreError
-from mimi_lightning.evaluation.predictions import KEY, read_predictions
-from mimi_lightning.evaluation.results import FILES, FINISHED
+from mimi_lightning.evaluation.predictions import KEY, UNSEEN, read_predictions
+from mimi_lightning.evaluation.results import EVALUATIONS, FILES, FINISHED
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,9 @@ class Study:
 
     @cached_property
     def tested(self) -> pd.DataFrame:
-        """Rows of the test parts."""
-        return self.predictions[self.predictions["part"] == "test"]
+        """Rows of the test parts; of datasets never trained on where there is nothing else."""
+        part = self.predictions["part"]
+        return self.predictions[part == ("test" if part.eq("test").any() else UNSEEN)]
 
     @cached_property
     def models(self) -> list[str]:
@@ -113,6 +114,7 @@ def collect(sources: Iterable[Path], expected: Sequence[int] = ()) -> Study:
             if (folder / FINISHED).is_file():
                 tables[(folder / FILES["predictions"]).resolve()] = read_predictions(folder / FILES["predictions"])
                 runs.append(_read_run(folder))
+                tables |= {file.resolve(): _read_unseen(file) for file in (folder / EVALUATIONS).glob("*.csv")}
             else:
                 unfinished.append(folder)
     if not tables:
@@ -130,6 +132,12 @@ def published_sizes() -> dict[str, int]:
     """Number of images of the datasets that conf/dataset describes."""
     nodes = {file.stem: OmegaConf.load(file) for file in (conf_dir() / "dataset").glob("*.yaml")}
     return {name: node["images"] for name, node in nodes.items() if isinstance(node.get("images"), int)}
+
+
+def _read_unseen(file: Path) -> pd.DataFrame:
+    """An evaluation of a run's checkpoint: what is new in it; the run's own test part is told by the run."""
+    table = read_predictions(file)
+    return table[table["part"] == UNSEEN]
 
 
 def _read_run(folder: Path) -> Run:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mimi_lightning.errors import ScoreError
+from mimi_lightning.evaluation.predictions import UNSEEN
 from mimi_lightning.evaluation.protocol import MEANS, SHOWN, score_run
 from mimi_lightning.evaluation.statistics import bootstrap, paired_test
 from mimi_lightning.evaluation.study import Study
@@ -60,20 +61,48 @@ def summarise(results: pd.DataFrame) -> pd.DataFrame:
     return table.assign(place=means_last)[~rms].sort_values(order, ignore_index=True).drop(columns="place")
 
 
-def compare(results: pd.DataFrame, figure: str = "srcc") -> pd.DataFrame:
+def compare(study: Study, results: pd.DataFrame, figure: str = "srcc") -> tuple[pd.DataFrame, list[str]]:
     """Paired test of every two models that share splits.
 
+    Means are compared where both models have the same datasets, and splits where both were tested on the same images.
+
     Returns:
-        Columns first, second, dataset, figure, splits, difference, p; see `paired_test`.
+        Columns first, second, dataset, figure, splits, difference, p (see `paired_test`); and what is said of datasets
+        that are refused, since the partitions differ.
     """
     series = results.set_index(["model", "dataset", "split"])[figure]
-    rows = []
+    images = study.tested.groupby(["model", "dataset", "split"])["image"].agg(frozenset)
+    rows, refused = [], []
     for first, second in combinations(sorted(results["model"].unique()), 2):
-        for dataset in series[first].index.unique("dataset").intersection(series[second].index.unique("dataset")):
+        common = images[first].index.intersection(images[second].index)
+        other = common[images[first][common] != images[second][common]].unique("dataset")
+        refused += [f"{first} and {second} are not compared on {name}: other test images" for name in other]
+        same_mix = set(series[first].index.unique("dataset")) == set(series[second].index.unique("dataset"))
+        means = MEANS if same_mix and other.empty else ()
+        for dataset in [*common.unique("dataset").difference(other), *means]:
             found = paired_test(series[first][dataset], series[second][dataset])
-            if found["splits"]:
-                rows.append({"first": first, "second": second, "dataset": dataset, "figure": figure, **found})
-    return pd.DataFrame(rows, columns=["first", "second", "dataset", "figure", "splits", "difference", "p"])
+            rows.append({"first": first, "second": second, "dataset": dataset, "figure": figure, **found})
+    return pd.DataFrame(rows, columns=["first", "second", "dataset", "figure", "splits", "difference", "p"]), refused
+
+
+def cross_test(study: Study) -> pd.DataFrame:
+    """Every model on every dataset that it was tested on, trained on it or not.
+
+    Returns:
+        Columns model, trained (its mix), dataset, part (test or unseen), splits, n (images over all splits), srcc
+        (median over splits). Empty when every model was tested on its own datasets alone.
+    """
+    rows = study.predictions[study.predictions["part"].isin(["test", UNSEEN])]
+    columns = ["model", "trained", "dataset", "part", "splits", "n", "srcc"]
+    if not rows["part"].eq(UNSEEN).any():
+        return pd.DataFrame(columns=columns)
+    mixes = rows[rows["part"] == "test"].groupby("model")["dataset"].unique()
+    found = []
+    for (model, dataset, part), group in rows.groupby(["model", "dataset", "part"]):
+        figures = [_srcc(split) for _, split in group.groupby("split")]
+        trained = "+".join(sorted(mixes.get(model, ["?"])))
+        found.append([model, trained, dataset, part, len(figures), len(group), float(np.median(figures))])
+    return pd.DataFrame(found, columns=columns)
 
 
 def break_down(study: Study) -> pd.DataFrame:

@@ -10,9 +10,12 @@ import pandas as pd
 from rich import box
 from rich.table import Table
 
+from mimi_lightning.evaluation.predictions import UNSEEN
 from mimi_lightning.evaluation.protocol import MEANS, SHOWN
 
 Grid = list[list[str]]
+CROSS = "SRCC of every train mix on every test set (in brackets: trained on it too)"
+DISTORTIONS = "SRCC within one distortion, median over splits"
 LOWER_IS_BETTER = ("rmse_4p", "rmse_5p")
 
 
@@ -31,7 +34,14 @@ def best(table: pd.DataFrame, figure: str) -> pd.DataFrame:
     return shown.eq(extreme) & (len(table) > 1)
 
 
-def markdown(summary: pd.DataFrame, comparisons: pd.DataFrame, alignment: pd.DataFrame, notes: Sequence[str]) -> str:
+def markdown(
+    summary: pd.DataFrame,
+    comparisons: pd.DataFrame,
+    alignment: pd.DataFrame,
+    breakdown: pd.DataFrame,
+    cross: pd.DataFrame,
+    notes: Sequence[str],
+) -> str:
     """All numbers as a Markdown page, the best of several models in bold."""
     lines = ["# Report", ""]
     for figure, title in SHOWN.items():
@@ -47,6 +57,10 @@ def markdown(summary: pd.DataFrame, comparisons: pd.DataFrame, alignment: pd.Dat
         lines += ["## Paired differences of SRCC (Wilcoxon)", "", *_markdown_table(compared(comparisons)), ""]
     if len(alignment):
         lines += ["## Alignment with the common quality", "", *_markdown_table(aligned(alignment)), ""]
+    if len(cross):
+        lines += [f"## {CROSS}", "", *_markdown_table(crossed(cross)), ""]
+    if len(bars := distortions(breakdown)) > 1:
+        lines += [f"## {DISTORTIONS}", "", *_markdown_table(bars), ""]
     return "\n".join([*lines, *(f"- {note}" for note in notes), ""])
 
 
@@ -69,13 +83,17 @@ def latex(summary: pd.DataFrame) -> str:
 
 
 def terminal(
-    summary: pd.DataFrame, comparisons: pd.DataFrame, alignment: pd.DataFrame, breakdown: pd.DataFrame
+    summary: pd.DataFrame,
+    comparisons: pd.DataFrame,
+    alignment: pd.DataFrame,
+    breakdown: pd.DataFrame,
+    cross: pd.DataFrame,
 ) -> Iterator[Table]:
     """What a reader of the terminal wants to see, the most wanted last."""
-    if len(whole := breakdown[breakdown["level"].isna()].dropna(subset="srcc")):
-        table = whole.pivot(index=["dataset", "distortion"], columns="model", values="srcc")
-        cells = [[*key, *map(_number, row)] for key, row in zip(table.index, table.to_numpy(), strict=True)]
-        yield _grid("SRCC within one distortion, median over splits", [["dataset", "distortion", *table], *cells], 2)
+    if len(bars := distortions(breakdown)) > 1:
+        yield _grid(DISTORTIONS, bars, 2)
+    if len(cross):
+        yield _grid(CROSS, crossed(cross), 2)
     if len(comparisons):
         yield _grid("Paired differences of SRCC (Wilcoxon's signed-rank test)", compared(comparisons))
     if len(alignment):
@@ -89,6 +107,14 @@ def terminal(
 def alignment_table(alignment: pd.DataFrame) -> Table:
     """Alignment figures for the terminal."""
     return _grid("Alignment: pooled over the datasets, against their common quality", aligned(alignment), 2)
+
+
+def crossed(cross: pd.DataFrame) -> Grid:
+    """Train mix x test set, heading first: SRCC, in brackets where the model was trained on the dataset."""
+    cells = [_short(row.srcc) if row.part == UNSEEN else f"({_short(row.srcc)})" for row in cross.itertuples()]
+    table = cross.assign(cell=cells).pivot(index=["model", "trained"], columns="dataset", values="cell").fillna("")
+    rows = [[*key, *row] for key, row in zip(table.index, table.to_numpy(), strict=True)]
+    return [["model", "trained on", *table], *rows]
 
 
 def compared(comparisons: pd.DataFrame) -> Grid:
@@ -110,6 +136,14 @@ def aligned(alignment: pd.DataFrame) -> Grid:
         for key, row in table.iterrows()
     ]
     return [["model", "scores", "splits", "images", "SRCC", "PLCC", "RMSE"], *rows]
+
+
+def distortions(breakdown: pd.DataFrame) -> Grid:
+    """SRCC within each distortion, heading first."""
+    whole = breakdown[breakdown["level"].isna()].dropna(subset="srcc")
+    table = whole.pivot(index=["dataset", "distortion"], columns="model", values="srcc")
+    cells = [[*key, *map(_number, row)] for key, row in zip(table.index, table.to_numpy(), strict=True)]
+    return [["dataset", "distortion", *table], *cells]
 
 
 def _of_model(rows: pd.DataFrame) -> Grid:
