@@ -102,6 +102,7 @@ def test_an_experiment_may_speak_of_datasets_that_are_not_in_the_mix(checked):
         ("+colour=red", "Unknown key colour"),
         ("backbone.hidden=3", "backbone.hidden=3: expected a list"),
         ("trainer.max_epochs=many", "trainer.max_epochs=many: expected a number"),
+        ("trainer.limit_val_batches=0", "trainer.limit_val_batches=0: the best epoch is chosen by validation"),
         ("trainer.check_val_every_n_epoch=31", "check_val_every_n_epoch=31: expected a whole number, 1 to 30"),
         ("trainer.precision=bf16-true", "choose 16-mixed"),
         ("dataset=[]", "The mix is empty"),

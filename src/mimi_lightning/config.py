@@ -168,6 +168,8 @@ def _check_values(cfg: DictConfig) -> None:
     _need_whole(cfg, "trainer.max_epochs", 1)
     # The best epoch is chosen among those that were validated: there must be one.
     _need_whole(cfg, "trainer.check_val_every_n_epoch", 1, cfg.trainer.max_epochs)
+    if cfg.trainer.limit_val_batches == 0:
+        raise ConfigError("trainer.limit_val_batches=0: the best epoch is chosen by validation, so there must be some.")
     for key in ("crop", "resize", "test_resize", "test_batch"):
         _need_whole(cfg, f"data.{key}", 1)
     _need_whole(cfg, "data.workers", 0)

@@ -30,7 +30,10 @@ Settings = dict[str, Any]
 REFERRED = ("quota", "resize", "crop", "test_resize", "small_images")
 
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its tips and its account of what is obvious
-warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")  # Lightning's own, in its newest release
+# Lightning's own, in its newest release; of what is meant to be so: testing takes the first checkpoint callback's best
+# weights, and the project's samplers return every index.
+for said in (".*treespec, LeafSpec.*", ".*configured with multiple `ModelCheckpoint`.*", ".*custom batch sampler.*"):
+    warnings.filterwarnings("ignore", message=said)
 
 
 def train(cfg: DictConfig) -> None:

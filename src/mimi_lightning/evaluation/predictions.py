@@ -71,13 +71,18 @@ def make_predictions(
 
 @torch.no_grad()
 def mapping_curves(model: QualityModel, predictions: pd.DataFrame, points: int = 300) -> pd.DataFrame:
-    """The score mapper of every dataset over the proxy axis, as far as scores and aligned labels reach.
+    """The score mapper of every dataset over the proxy axis: where scores, aligned labels and published ranges lie.
+
+    Ends of a range that are farther from all scores than these are from each other are not reached.
 
     Returns:
         Columns dataset, proxy, mos (native scale).
     """
     seen = predictions[["proxy", "aligned"]]
-    proxy = torch.linspace(float(seen.min().min()), float(seen.max().max()), points)
+    low, high = float(seen.min().min()), float(seen.max().max())
+    number = torch.arange(len(model.names))[:, None].expand(-1, 2)
+    ends = model.mapper.inverse(model.scale.ends(), number).clamp(2 * low - high, 2 * high - low)
+    proxy = torch.linspace(min(low, float(ends.min())), max(high, float(ends.max())), points)
     curves = {name: model.predict_mos(proxy, torch.full((points,), n)) for n, name in enumerate(model.names)}
     return pd.concat(
         pd.DataFrame({"dataset": name, "proxy": proxy.numpy(), "mos": mos.double().numpy()})
@@ -103,6 +108,8 @@ def read_predictions(file: Path) -> pd.DataFrame:
         raise ScoreError(f"{file} cannot be read as a table: {error}") from error
     if absent := [column for column in NEEDED if column not in table]:
         raise ScoreError(f"{file} has no column '{absent[0]}'; it needs {', '.join(NEEDED)}.")
+    if table.empty:
+        raise ScoreError(f"{file} holds no rows.")
     table = table.assign(**{column: None for column in COLUMNS if column not in table})
     for column in NUMBERS:
         table[column] = pd.to_numeric(table[column], errors="coerce").astype("float64")

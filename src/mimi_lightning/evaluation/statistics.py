@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -36,8 +36,8 @@ def bootstrap(predictions: pd.DataFrame, sizes: Mapping[str, int], seed: int = 0
     rows: dict[str, dict[str, float]] = {}
     for name, figure in {"srcc": _srcc, "plcc": _plcc}.items():
         draws = {
-            dataset: _resample(figure, group["proxy"].to_numpy(), group["mos"].to_numpy(), seed)
-            for dataset, group in predictions.groupby("dataset")
+            dataset: _resample(figure, group["proxy"].to_numpy(), group["mos"].to_numpy(), (seed, number))
+            for number, (dataset, group) in enumerate(predictions.groupby("dataset"))
         }
         draws |= {"weighted": weighted_mean(draws, sizes), "mean": sum(draws.values()) / len(draws)}
         for dataset, drawn in draws.items():
@@ -64,7 +64,7 @@ def paired_test(first: pd.Series, second: pd.Series) -> dict[str, float]:
     return {"splits": len(difference), "difference": float(difference.median()), "p": p}
 
 
-def _resample(figure: Callable[..., Array], score: Array, mos: Array, seed: int) -> Array:
+def _resample(figure: Callable[..., Array], score: Array, mos: Array, seed: Sequence[int]) -> Array:
     if len(score) < LEAST or np.ptp(score) == 0 or np.ptp(mos) == 0:
         return np.full(RESAMPLES, np.nan)
     with warnings.catch_warnings():

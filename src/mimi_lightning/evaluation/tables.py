@@ -105,8 +105,13 @@ def terminal(
 
 
 def alignment_table(alignment: pd.DataFrame) -> Table:
-    """Alignment figures for the terminal."""
-    return _grid("Alignment: pooled over the datasets, against their common quality", aligned(alignment), 2)
+    """Alignment figures for the terminal; each model is named once."""
+    heading, *rows = aligned(alignment)
+    named = [
+        [model if model != before else "", *row]
+        for (model, *row), (before, *_) in zip(rows, [[None], *rows], strict=False)
+    ]
+    return _grid("Alignment: pooled over the datasets, against their common quality", [heading, *named], 2)
 
 
 def crossed(cross: pd.DataFrame) -> Grid:
@@ -162,7 +167,7 @@ def _grid(title: str, cells: Grid, words: int = 1, sections: Sequence[int] = ())
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
     for number, heading in enumerate(cells[0]):
         numeric = number >= words and all(_is_number(row[number]) for row in cells[1:])
-        table.add_column(heading, justify="right" if numeric else "left", no_wrap=True)
+        table.add_column(heading, justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")
     for number, row in enumerate(cells[1:]):
         if number in sections:
             table.add_section()
@@ -171,7 +176,7 @@ def _grid(title: str, cells: Grid, words: int = 1, sections: Sequence[int] = ())
 
 
 def _is_number(cell: str) -> bool:
-    return not cell or cell[0] in "0123456789.+-"
+    return not cell or cell[0] in "0123456789.+-("
 
 
 def _markdown_table(cells: Grid) -> list[str]:

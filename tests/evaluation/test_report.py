@@ -1,0 +1,121 @@
+"""Reports, from folders and tables to files."""
+
+import json
+import re
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from mimi_lightning.errors import ScoreError
+from mimi_lightning.evaluation.report import report
+from mimi_lightning.evaluation.study import collect
+
+
+@pytest.fixture
+def tables(fabricate, tmp_path):
+    """Two models; of the second one, split 2 is missing."""
+    files = tmp_path / "a.csv", tmp_path / "b.csv"
+    fabricate("mix/resnet34").to_csv(files[0], index=False)
+    fabricate("mix/vgg_16&more", splits=(1, 3), noise=0.3).to_csv(files[1], index=False)
+    return files
+
+
+def test_a_report_of_two_tables(tables, tmp_path, capsys):
+    made = report(tables, tmp_path / "out")
+    assert made.notes == ["mix/vgg_16&more: no result of split 2"]
+    shown = capsys.readouterr().out
+    assert "no result of split 2" in shown
+    assert "weighted" in shown
+    results = pd.read_csv(tmp_path / "out" / "results.csv")
+    assert len(results) == (3 + 2) * 5
+    numbers = json.loads((tmp_path / "out" / "report.json").read_text())
+    means = [row for row in numbers["summary"] if (row["figure"], row["dataset"]) == ("srcc", "mean")]
+    best = max(means, key=lambda row: row["median"])
+    assert best["model"] == "mix/resnet34"
+    page = (tmp_path / "out" / "report.md").read_text()
+    assert f"**{best['median']:.4f}" in page
+    figures = sorted(path.name for path in (tmp_path / "out" / "figures").iterdir())
+    assert {name.rpartition(".")[0] for name in figures} == {
+        *("distortions", "splits-srcc", "splits-plcc_4p"),
+        *(f"{kind}-mix-{model}" for kind in ("scatter", "labels") for model in ("resnet34", "vgg_16&more")),
+    }
+    for name in figures:
+        if name.endswith(".png"):
+            assert min(Image.open(tmp_path / "out" / "figures" / name).size) > 200
+    assert (tmp_path / "out" / "report.html").is_file()
+
+
+def test_a_report_is_the_same_each_time(tables, tmp_path):
+    for out in ("one", "two"):
+        report(tables, tmp_path / out)
+    for name in ("results.csv", "report.json", "report.md", "report.tex", "report.html", "breakdown.csv"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_latex_is_balanced_and_escaped(tables, tmp_path):
+    report(tables, tmp_path / "out")
+    text = (tmp_path / "out" / "report.tex").read_text()
+    assert r"mix/vgg\_16\&more" in text
+    assert re.findall(r"\\begin\{(\w+)\}", text) == ["table", "tabular"] * 2
+    assert re.findall(r"\\end\{(\w+)\}", text) == ["tabular", "table"] * 2
+    assert text.count("{") == text.count("}")
+    rows = [line for line in text.splitlines() if line.endswith(r"\\")]
+    assert {len(re.findall(r"(?<!\\)&", row)) for row in rows} == {5}
+    assert text.count(r"\textbf{") >= 10
+
+
+def test_one_dataset_one_split_and_ties(fabricate, tmp_path):
+    table = fabricate(splits=[1], datasets=["live"])
+    table["proxy"] = table["proxy"].round(1)
+    table.drop(columns=["run", "prediction", "aligned", "distortion", "level", "image"]).to_csv(tmp_path / "a.csv")
+    made = report([tmp_path / "a.csv"])
+    assert not made.notes
+    assert made.summary.query("figure == 'srcc' and dataset == 'mean'")["median"].item() > 0.8
+    assert (tmp_path / "report" / "report.html").is_file()
+
+
+def test_what_cannot_be_computed_is_said(fabricate, tmp_path):
+    table = fabricate(splits=[1, 2])
+    table.loc[table["dataset"] == "live", "proxy"] = 0.5
+    table.to_csv(tmp_path / "a.csv", index=False)
+    made = report([tmp_path / "a.csv"])
+    assert made.notes == ["mix/resnet34, live, splits 1, 2: every score is 0.5: a constant correlates with nothing"]
+
+
+def test_one_nan_refuses_the_table(fabricate, tmp_path):
+    table = fabricate(splits=[1])
+    table.loc[7, "proxy"] = None
+    table.to_csv(tmp_path / "a.csv", index=False)
+    with pytest.raises(ScoreError, match=r"a.csv:9 .*img_007"):
+        report([tmp_path / "a.csv"])
+
+
+def test_runs_are_found_and_unfinished_ones_named(run, tmp_path, capsys):
+    mix = "dataset=[csiq,live]"
+    folder = run(mix)
+    left = folder.parent / "split02"
+    left.mkdir()
+    (left / "config.yaml").write_text("split: 2\n")
+    made = report([tmp_path / "outputs"])
+    assert made.study.models == ["mimi/resnet18"]
+    assert made.notes[0] == f"{left} holds a run that was not finished"
+    assert set(made.alignment["scores"]) >= {"aligned labels", "proxy scores", "min-max labels"}
+    names = {path.stem for path in (tmp_path / "outputs" / "report" / "figures").iterdir()}
+    assert {"mappings-mimi-resnet18", "training-mimi-resnet18", "scatter-mimi-resnet18"} <= names
+    assert "report.html" in capsys.readouterr().out
+
+
+def test_nothing_to_report_is_an_error(tmp_path):
+    with pytest.raises(ScoreError, match="There is no finished run"):
+        collect([tmp_path])
+    with pytest.raises(ScoreError, match=r"There is no .*gone"):
+        collect([tmp_path / "gone"])
+
+
+def test_the_same_run_twice_is_an_error(tables):
+    copy = tables[0].with_name("copy.csv")
+    copy.write_bytes(tables[0].read_bytes())
+    with pytest.raises(ScoreError, match="Two of the tables hold split 1 of mix/resnet34"):
+        collect([tables[0], copy])
+    assert len(collect([tables[0], tables[0]]).predictions) == 3 * 3 * 40
