@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import pandas as pd
 from rich import box
@@ -106,12 +107,9 @@ def terminal(
 
 def alignment_table(alignment: pd.DataFrame) -> Table:
     """Alignment figures for the terminal; each model is named once."""
-    heading, *rows = aligned(alignment)
-    named = [
-        [model if model != before else "", *row]
-        for (model, *row), (before, *_) in zip(rows, [[None], *rows], strict=False)
-    ]
-    return _grid("Alignment: pooled over the datasets, against their common quality", [heading, *named], 2)
+    grid = aligned(alignment)
+    named = [[model if model != before else "", *rest] for (before, *_), (model, *rest) in pairwise(grid)]
+    return _grid("Alignment: pooled over the datasets, against their common quality", [grid[0], *named], 2)
 
 
 def crossed(cross: pd.DataFrame) -> Grid:
