@@ -152,12 +152,13 @@ def _add_report(verbs: argparse._SubParsersAction) -> None:
 
 
 def _report(args: argparse.Namespace) -> int:
-    from mimi_lightning.evaluation import report
+    from mimi_lightning.evaluation.alignment import align_lists
+    from mimi_lightning.evaluation.report import report, show_alignment
 
     if args.sources:
-        report.report(args.sources, args.out, (), args.alignment, args.lists, args.images)
+        report(args.sources, args.out, (), args.alignment, args.lists, args.images)
     elif args.alignment is not None and args.lists is not None:
-        report.show_alignment(report.align_lists(args.lists, args.alignment))
+        show_alignment(align_lists(args.lists, args.alignment))
     else:
         raise ConfigError("report needs DIR or CSV; without any run, --alignment FILE and --lists DIR.")
     return 0

@@ -11,7 +11,7 @@ from lightning.pytorch.loggers import Logger, WandbLogger
 
 from mimi_lightning.errors import ConfigError
 from mimi_lightning.evaluation.protocol import SHOWN
-from mimi_lightning.evaluation.results import FILES
+from mimi_lightning.evaluation.study import FILES
 
 
 def wandb_logger(**arguments: Any) -> WandbLogger:

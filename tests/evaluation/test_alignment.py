@@ -7,8 +7,14 @@ import pandas as pd
 import pytest
 
 from mimi_lightning.errors import ScoreError
-from mimi_lightning.evaluation.alignment import align_run, label_baselines, pooled, read_quality
-from mimi_lightning.evaluation.report import align_lists, align_study
+from mimi_lightning.evaluation.alignment import (
+    align_lists,
+    align_run,
+    align_study,
+    label_baselines,
+    pooled,
+    read_quality,
+)
 from mimi_lightning.evaluation.study import Study
 
 PUBLISHED = Path(__file__).parents[3] / "shared" / "reference" / "published"

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from mimi_lightning.data.published import LISTED, read_listed_labels
 from mimi_lightning.errors import ScoreError
+from mimi_lightning.evaluation.study import FILES, Run, Study
 from mimi_lightning.metrics import plcc, rmse, srcc
 
 KEY = ["dataset", "image"]
 COLUMNS = ["scores", "n", "srcc", "plcc", "rmse"]
+OF_STUDY = ["model", "split", *COLUMNS, "excluded"]
+LISTS_ALONE = "labels alone"  # stands for the model where there is none
 
 
 def read_quality(file: Path, images: pd.DataFrame, folders: Mapping[str, str]) -> pd.Series:
@@ -129,6 +133,56 @@ def align_run(predictions: pd.DataFrame, labels: pd.DataFrame, quality: pd.Serie
     if rows.loc[used.index, "aligned"].notna().all():
         scores["aligned labels"] = rows["aligned"]
     return pooled({**scores, "proxy scores": rows["proxy"]}, used), excluded
+
+
+def align_study(study: Study, quality: Path, lists: Path | None = None) -> tuple[pd.DataFrame, list[str]]:
+    """Alignment of every model and split with ratings that compare across datasets.
+
+    Labels and parts are those that the run recorded. For a table of another program they are those of the published
+    lists, or else those in the table itself.
+
+    Returns:
+        Columns model, split, scores, n, srcc, plcc, rmse, excluded; and what is said of splits that were refused.
+    """
+    runs = {(run.model, run.split): run for run in study.runs}
+    aligned, refused = [], []
+    for (model, split), rows in study.predictions.groupby(["model", "split"]):
+        labels, folders = _labels(runs.get((model, split)), rows, lists)
+        try:
+            found, excluded = align_run(rows, labels, read_quality(quality, labels, folders))
+        except ScoreError as error:
+            refused.append(f"{model}, split {split}: no alignment. {error}")
+            continue
+        aligned.append(found.assign(model=model, split=split, excluded=excluded))
+    if not aligned:
+        raise ScoreError("\n".join(refused))
+    return pd.concat(aligned, ignore_index=True)[OF_STUDY], refused
+
+
+def align_lists(lists: Path, quality: Path) -> pd.DataFrame:
+    """Alignment of the published labels alone: native, min-max, z-score, oracle line."""
+    labels = read_listed_labels(lists)
+    rated = read_quality(quality, labels, {dataset: folder for dataset, (folder, _) in LISTED.items()})
+    found = pooled(label_baselines(labels, rated), rated)
+    return found.assign(model=LISTS_ALONE, split=0, excluded=0)[OF_STUDY]
+
+
+def told_by_runs(runs: Sequence[Run]) -> pd.DataFrame:
+    """Alignment that the runs told of themselves, on the miniature datasets; columns as `align_study`."""
+    rows: list[Mapping[str, object]] = [
+        {"model": run.model, "split": run.split, "excluded": 0, **row}
+        for run in runs
+        for row in run.metrics["alignment"]
+    ]
+    return pd.DataFrame(rows, columns=OF_STUDY)
+
+
+def _labels(run: Run | None, rows: pd.DataFrame, lists: Path | None) -> tuple[pd.DataFrame, dict[str, str]]:
+    if run is not None:
+        folders = {name: node["folder"] for name, node in run.settings["datasets"].items()}
+        return pd.read_csv(run.folder / FILES["labels"], dtype={"image": str}), folders
+    folders = {dataset: folder for dataset, (folder, _) in LISTED.items()}
+    return read_listed_labels(lists, int(rows["split"].iloc[0])) if lists else rows, folders
 
 
 def _line(mos: pd.Series, quality: pd.Series) -> pd.Series:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,10 +11,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from mimi_lightning.data.published import LISTED, read_listed_labels
-from mimi_lightning.errors import ScoreError
 from mimi_lightning.evaluation import tables
-from mimi_lightning.evaluation.alignment import align_run, label_baselines, pooled, read_quality
+from mimi_lightning.evaluation.alignment import align_study, told_by_runs
 from mimi_lightning.evaluation.figures import (
     draw_curves,
     draw_distortions,
@@ -24,12 +22,8 @@ from mimi_lightning.evaluation.figures import (
     draw_training,
 )
 from mimi_lightning.evaluation.protocol import SHOWN
-from mimi_lightning.evaluation.results import FILES
-from mimi_lightning.evaluation.study import Run, Study, collect
+from mimi_lightning.evaluation.study import FILES, Study, collect
 from mimi_lightning.evaluation.summary import add_errors, break_down, compare, cross_test, score_splits, summarise
-
-ALIGNMENT = ["model", "split", "scores", "n", "srcc", "plcc", "rmse", "excluded"]
-LISTS_ALONE = "labels alone"  # stands for the model where there is none
 
 
 @dataclass(frozen=True)
@@ -98,7 +92,7 @@ def make_report(study: Study, quality: Path | None = None, lists: Path | None = 
     """
     study = replace(study, predictions=add_errors(study.predictions))
     results = score_splits(study, progress)
-    alignment, refused = align_study(study, quality, lists) if quality else (_told(study.runs), [])
+    alignment, refused = align_study(study, quality, lists) if quality else (told_by_runs(study.runs), [])
     comparisons, other_parts = compare(study, results)
     failed = results[results["note"] != ""].groupby(["model", "dataset", "note"])["split"].agg(list)
     notes = [
@@ -119,46 +113,6 @@ def make_report(study: Study, quality: Path | None = None, lists: Path | None = 
     return Report(study, results, summary, breakdown, comparisons, alignment, cross, notes)
 
 
-def align_study(study: Study, quality: Path, lists: Path | None = None) -> tuple[pd.DataFrame, list[str]]:
-    """Alignment of every model and split with ratings that compare across datasets.
-
-    Labels and parts are those that the run recorded. For a table of another program they are those of the published
-    lists, or else those in the table itself.
-
-    Returns:
-        Columns model, split, scores, n, srcc, plcc, rmse, excluded; and what is said of splits that were refused.
-    """
-    runs = {(run.model, run.split): run for run in study.runs}
-    aligned, refused = [], []
-    for (model, split), rows in study.predictions.groupby(["model", "split"]):
-        labels, folders = _labels(runs.get((model, split)), rows, lists)
-        try:
-            found, excluded = align_run(rows, labels, read_quality(quality, labels, folders))
-        except ScoreError as error:
-            refused.append(f"{model}, split {split}: no alignment. {error}")
-            continue
-        aligned.append(found.assign(model=model, split=split, excluded=excluded))
-    if not aligned:
-        raise ScoreError("\n".join(refused))
-    return pd.concat(aligned, ignore_index=True)[ALIGNMENT], refused
-
-
-def _labels(run: Run | None, rows: pd.DataFrame, lists: Path | None) -> tuple[pd.DataFrame, dict[str, str]]:
-    if run is not None:
-        folders = {name: node["folder"] for name, node in run.settings["datasets"].items()}
-        return pd.read_csv(run.folder / FILES["labels"], dtype={"image": str}), folders
-    folders = {dataset: folder for dataset, (folder, _) in LISTED.items()}
-    return read_listed_labels(lists, int(rows["split"].iloc[0])) if lists else rows, folders
-
-
-def align_lists(lists: Path, quality: Path) -> pd.DataFrame:
-    """Alignment of the published labels alone: native, min-max, z-score, oracle line."""
-    labels = read_listed_labels(lists)
-    rated = read_quality(quality, labels, {dataset: folder for dataset, (folder, _) in LISTED.items()})
-    found = pooled(label_baselines(labels, rated), rated)
-    return found.assign(model=LISTS_ALONE, split=0, excluded=0)[ALIGNMENT]
-
-
 def write_report(report: Report, folder: Path, images: Path | None = None) -> None:
     """Write report.html, figures/, report.md, report.tex, report.json, results.csv and breakdown.csv."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -174,10 +128,7 @@ def write_report(report: Report, folder: Path, images: Path | None = None) -> No
     for name, figure in draw_report(report):
         for suffix in ("pdf", "png"):
             figure.savefig(figures / f"{name}.{suffix}", dpi=200)
-    page = tables.markdown(
-        report.summary, report.comparisons, report.alignment, report.breakdown, report.cross, report.notes
-    )
-    (folder / "report.md").write_text(page)
+    (folder / "report.md").write_text(tables.markdown(report))
     (folder / "report.tex").write_text(tables.latex(report.summary))
 
 
@@ -211,7 +162,7 @@ def draw_report(report: Report) -> Iterator[tuple[str, Figure]]:
 def show_report(report: Report, folder: Path) -> None:
     """Print the numbers, what is missing, and where the report lies."""
     console = Console(soft_wrap=True)
-    for table in tables.terminal(report.summary, report.comparisons, report.alignment, report.breakdown, report.cross):
+    for table in tables.terminal(report):
         console.print(table)
     for note in report.notes:
         console.print(note, style="yellow", markup=False, highlight=False)
@@ -221,12 +172,3 @@ def show_report(report: Report, folder: Path) -> None:
 def show_alignment(alignment: pd.DataFrame) -> None:
     """Print alignment figures alone."""
     Console(soft_wrap=True).print(tables.alignment_table(alignment))
-
-
-def _told(runs: Sequence[Run]) -> pd.DataFrame:
-    rows: list[Mapping[str, object]] = [
-        {"model": run.model, "split": run.split, "excluded": 0, **row}
-        for run in runs
-        for row in run.metrics["alignment"]
-    ]
-    return pd.DataFrame(rows, columns=ALIGNMENT)

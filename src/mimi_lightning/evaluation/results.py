@@ -20,19 +20,10 @@ from mimi_lightning.evaluation.alignment import align_run, read_quality
 from mimi_lightning.evaluation.figures import draw_mappings
 from mimi_lightning.evaluation.predictions import make_predictions, mapping_curves
 from mimi_lightning.evaluation.protocol import SHOWN, score_run, terminal_table
+from mimi_lightning.evaluation.study import FILES, FINISHED
 from mimi_lightning.module import QualityModel
 
-FINISHED = "metrics.json"  # written last: where it lies, the run is finished
-EVALUATIONS = "evaluations"  # folder in a run: tables of its checkpoint on other datasets
 HIDDEN = "hidden_quality.csv"  # at the root of the miniature datasets
-FILES = {
-    "predictions": "predictions.csv",
-    "labels": "labels.csv",
-    "mappings": "mappings.csv",
-    "figures": FINISHED,
-    "picture": "mappings.png",
-    "checkpoint": "checkpoints/best.ckpt",
-}
 
 
 def write_results(

@@ -15,7 +15,18 @@ from omegaconf import OmegaConf
 from mimi_lightning.config import conf_dir, split_folder
 from mimi_lightning.errors import ScoreError
 from mimi_lightning.evaluation.predictions import KEY, UNSEEN, read_predictions
-from mimi_lightning.evaluation.results import EVALUATIONS, FILES, FINISHED
+
+# What a finished run leaves in its folder.
+FINISHED = "metrics.json"  # written last: where it lies, the run is finished
+EVALUATIONS = "evaluations"  # folder in a run: tables of its checkpoint on other datasets
+FILES = {
+    "predictions": "predictions.csv",
+    "labels": "labels.csv",
+    "mappings": "mappings.csv",
+    "figures": FINISHED,
+    "picture": "mappings.png",
+    "checkpoint": "checkpoints/best.ckpt",
+}
 
 
 @dataclass(frozen=True)

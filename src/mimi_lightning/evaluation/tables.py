@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import pandas as pd
 from rich import box
@@ -14,8 +15,13 @@ from rich.table import Table
 from mimi_lightning.evaluation.predictions import UNSEEN
 from mimi_lightning.evaluation.protocol import MEANS, SHOWN
 
+if TYPE_CHECKING:
+    from mimi_lightning.evaluation.report import Report
+
 Grid = list[list[str]]
 CROSS = "SRCC of every train mix on every test set (in brackets: trained on it too)"
+PAIRED = "Paired differences of SRCC (Wilcoxon's signed-rank test)"
+ALIGNED = "Alignment: pooled over the datasets, against their common quality"
 DISTORTIONS = "SRCC within one distortion, median over splits"
 LOWER_IS_BETTER = ("rmse_4p", "rmse_5p")
 
@@ -35,34 +41,21 @@ def best(table: pd.DataFrame, figure: str) -> pd.DataFrame:
     return shown.eq(extreme) & (len(table) > 1)
 
 
-def markdown(
-    summary: pd.DataFrame,
-    comparisons: pd.DataFrame,
-    alignment: pd.DataFrame,
-    breakdown: pd.DataFrame,
-    cross: pd.DataFrame,
-    notes: Sequence[str],
-) -> str:
+def markdown(report: Report) -> str:
     """All numbers as a Markdown page, the best of several models in bold."""
     lines = ["# Report", ""]
     for figure, title in SHOWN.items():
-        medians, deviations = overview(summary, figure), overview(summary, figure, "std")
+        medians, deviations = overview(report.summary, figure), overview(report.summary, figure, "std")
         bold = best(medians, figure)
-        head = ["model", *medians]
         cells = [
             [name, *(_bold(_spread(medians.at[name, c], deviations.at[name, c]), bold.at[name, c]) for c in medians)]
             for name in medians.index
         ]
-        lines += [f"## {title}, median (standard deviation) over splits", "", *_markdown_table([head, *cells]), ""]
-    if len(comparisons):
-        lines += ["## Paired differences of SRCC (Wilcoxon)", "", *_markdown_table(compared(comparisons)), ""]
-    if len(alignment):
-        lines += ["## Alignment with the common quality", "", *_markdown_table(aligned(alignment)), ""]
-    if len(cross):
-        lines += [f"## {CROSS}", "", *_markdown_table(crossed(cross)), ""]
-    if len(bars := distortions(breakdown)) > 1:
-        lines += [f"## {DISTORTIONS}", "", *_markdown_table(bars), ""]
-    return "\n".join([*lines, *(f"- {note}" for note in notes), ""])
+        grid = [["model", *medians], *cells]
+        lines += [f"## {title}, median (standard deviation) over splits", "", *_markdown_table(grid), ""]
+    for title, grid in _details(report):
+        lines += [f"## {title}", "", *_markdown_table(grid), ""]
+    return "\n".join([*lines, *(f"- {note}" for note in report.notes), ""])
 
 
 def latex(summary: pd.DataFrame) -> str:
@@ -83,33 +76,30 @@ def latex(summary: pd.DataFrame) -> str:
     return "% \\usepackage{booktabs}\n" + "\n".join(tables)
 
 
-def terminal(
-    summary: pd.DataFrame,
-    comparisons: pd.DataFrame,
-    alignment: pd.DataFrame,
-    breakdown: pd.DataFrame,
-    cross: pd.DataFrame,
-) -> Iterator[Table]:
+def terminal(report: Report) -> Iterator[Table]:
     """What a reader of the terminal wants to see, the most wanted last."""
-    if len(bars := distortions(breakdown)) > 1:
-        yield _grid(DISTORTIONS, bars, 2)
-    if len(cross):
-        yield _grid(CROSS, crossed(cross), 2)
-    if len(comparisons):
-        yield _grid("Paired differences of SRCC (Wilcoxon's signed-rank test)", compared(comparisons))
-    if len(alignment):
-        yield alignment_table(alignment)
-    for model, rows in summary.groupby("model", sort=False):
+    for title, grid in _details(report):
+        yield _grid(title, grid)
+    for model, rows in report.summary.groupby("model", sort=False):
         splits = int(rows["splits"].max())
         title = f"{model}: proxy score against MOS, median of {splits} split{'s' * (splits > 1)}"
         yield _grid(title, _of_model(rows), sections=[len(rows["dataset"].unique()) - len(MEANS)])
 
 
 def alignment_table(alignment: pd.DataFrame) -> Table:
-    """Alignment figures for the terminal; each model is named once."""
-    grid = aligned(alignment)
-    named = [[model if model != before else "", *rest] for (before, *_), (model, *rest) in pairwise(grid)]
-    return _grid("Alignment: pooled over the datasets, against their common quality", [grid[0], *named], 2)
+    """Alignment figures alone, for the terminal."""
+    return _grid(ALIGNED, aligned(alignment))
+
+
+def _details(report: Report) -> Iterator[tuple[str, Grid]]:
+    """What there is beside the figures of each dataset: title and cells."""
+    grids = {
+        DISTORTIONS: distortions(report.breakdown),
+        CROSS: crossed(report.cross),
+        PAIRED: compared(report.comparisons),
+        ALIGNED: aligned(report.alignment),
+    }
+    return ((title, grid) for title, grid in grids.items() if len(grid) > 1)
 
 
 def crossed(cross: pd.DataFrame) -> Grid:
@@ -161,15 +151,16 @@ def _of_model(rows: pd.DataFrame) -> Grid:
     return grid
 
 
-def _grid(title: str, cells: Grid, words: int = 1, sections: Sequence[int] = ()) -> Table:
+def _grid(title: str, cells: Grid, sections: Sequence[int] = ()) -> Table:
+    """Cells, heading first, as a table in which what repeats in the first column is named once."""
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
     for number, heading in enumerate(cells[0]):
-        numeric = number >= words and all(_is_number(row[number]) for row in cells[1:])
+        numeric = all(_is_number(row[number]) for row in cells[1:])
         table.add_column(heading, justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")
-    for number, row in enumerate(cells[1:]):
+    for number, ((before, *_), (first, *rest)) in enumerate(pairwise(cells)):
         if number in sections:
             table.add_section()
-        table.add_row(*row)
+        table.add_row("" if first == before else first, *rest)
     return table
 
 
