@@ -123,6 +123,18 @@ def test_one_seed_gives_the_same_figures_to_the_last_digit(run):
     assert metrics_of(first)["figures"] != metrics_of(other)["figures"]
 
 
+def test_random_numbers_drawn_while_preparing_data_change_no_figure(run, monkeypatch):
+    """As they are where the miniature datasets are built first."""
+    first = metrics_of(run())
+
+    def prepare(settings, make_data=train.make_data):
+        torch.rand(3), np.random.rand(3)
+        return make_data(settings)
+
+    monkeypatch.setattr(train, "make_data", prepare)
+    assert metrics_of(run("overwrite=true"))["figures"] == first["figures"]
+
+
 def test_an_interrupted_run_goes_on_to_the_same_figures(run, tmp_path, monkeypatch):
     rarely = "trainer.check_val_every_n_epoch=2"
     through = metrics_of(run("name=through", rarely).parents[2] / "through" / "resnet18" / "split01")

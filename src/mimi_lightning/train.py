@@ -56,9 +56,10 @@ def train(cfg: DictConfig) -> None:
 
 
 def _run(run: Path, settings: Settings) -> None:
-    lightning.seed_everything(settings["seed"], workers=True, verbose=False)
     data = make_data(settings)
     data.setup()
+    # Only now: building datasets or a cache, which happens once, may draw random numbers.
+    lightning.seed_everything(settings["seed"], workers=True, verbose=False)
     model = make_model(settings, data)
     trainer = _make_trainer(run, settings)
     last = run / "checkpoints" / "last.ckpt"
