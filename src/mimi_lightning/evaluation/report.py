@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from rich.console import Console
 
+from mimi_lightning.errors import ScoreError
 from mimi_lightning.evaluation import tables
 from mimi_lightning.evaluation.alignment import align_study, told_by_runs
 from mimi_lightning.evaluation.figures import (
@@ -72,6 +73,8 @@ def report(
     Raises:
         ScoreError: nothing to report, or something wrong in it.
     """
+    if quality is not None and not quality.is_file():
+        raise ScoreError(f"There is no {quality}: --alignment names the file of ratings.")
     first = sources[0]
     folder = out or (first if first.is_dir() else first.parent) / "report"
     made = make_report(collect(sources, expected), quality, lists, progress=True)
