@@ -22,6 +22,7 @@ from mimi_lightning.evaluation.figures import (
     draw_splits,
     draw_training,
 )
+from mimi_lightning.evaluation.page import write_page
 from mimi_lightning.evaluation.protocol import SHOWN
 from mimi_lightning.evaluation.study import FILES, Study, collect
 from mimi_lightning.evaluation.summary import add_errors, break_down, compare, cross_test, score_splits, summarise
@@ -133,6 +134,7 @@ def write_report(report: Report, folder: Path, images: Path | None = None) -> No
             figure.savefig(figures / f"{name}.{suffix}", dpi=200)
     (folder / "report.md").write_text(tables.markdown(report))
     (folder / "report.tex").write_text(tables.latex(report.summary))
+    write_page(report, folder / "report.html", images, progress=True)
 
 
 def draw_report(report: Report) -> Iterator[tuple[str, Figure]]:

@@ -95,8 +95,9 @@ class Study:
         return said + [f"{folder} holds a run that was not finished" for folder in self.unfinished]
 
     def sizes(self) -> dict[str, int]:
-        """Images of each dataset: as its runs counted them, else as published, else as found in the tables."""
-        sizes = self.predictions.groupby("dataset")["image"].nunique().to_dict() | published_sizes()
+        """Images of each dataset: as its runs counted them, else as published, else as tested in a split."""
+        sizes = self.predictions.groupby(["dataset", "model", "split"]).size().groupby("dataset").max().to_dict()
+        sizes |= {name: node["images"] for name, node in described_datasets().items()}
         for run in self.runs:
             sizes |= run.metrics["sizes"]
         return sizes
@@ -139,10 +140,9 @@ def collect(sources: Iterable[Path], expected: Sequence[int] = ()) -> Study:
     return Study(predictions, runs, unfinished, expected)
 
 
-def published_sizes() -> dict[str, int]:
-    """Number of images of the datasets that conf/dataset describes."""
-    nodes = {file.stem: OmegaConf.load(file) for file in (conf_dir() / "dataset").glob("*.yaml")}
-    return {name: node["images"] for name, node in nodes.items() if isinstance(node.get("images"), int)}
+def described_datasets() -> dict[str, Mapping[str, Any]]:
+    """What conf/dataset says of each dataset."""
+    return {file.stem: OmegaConf.load(file) for file in (conf_dir() / "dataset").glob("*.yaml")}
 
 
 def _read_unseen(file: Path) -> pd.DataFrame:

@@ -53,7 +53,7 @@ def markdown(report: Report) -> str:
         ]
         grid = [["model", *medians], *cells]
         lines += [f"## {title}, median (standard deviation) over splits", "", *_markdown_table(grid), ""]
-    for title, grid in _details(report):
+    for title, grid in details(report):
         lines += [f"## {title}", "", *_markdown_table(grid), ""]
     return "\n".join([*lines, *(f"- {note}" for note in report.notes), ""])
 
@@ -78,7 +78,7 @@ def latex(summary: pd.DataFrame) -> str:
 
 def terminal(report: Report) -> Iterator[Table]:
     """What a reader of the terminal wants to see, the most wanted last."""
-    for title, grid in _details(report):
+    for title, grid in details(report):
         yield _grid(title, grid)
     for model, rows in report.summary.groupby("model", sort=False):
         splits = int(rows["splits"].max())
@@ -91,7 +91,7 @@ def alignment_table(alignment: pd.DataFrame) -> Table:
     return _grid(ALIGNED, aligned(alignment))
 
 
-def _details(report: Report) -> Iterator[tuple[str, Grid]]:
+def details(report: Report) -> Iterator[tuple[str, Grid]]:
     """What there is beside the figures of each dataset: title and cells."""
     grids = {
         DISTORTIONS: distortions(report.breakdown),

@@ -1,0 +1,164 @@
+"""The report page: what it carries, and what a browser makes of it."""
+
+import json
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mimi_lightning.evaluation.page import PICTURES, WORST, write_page
+from mimi_lightning.evaluation.report import make_report
+from mimi_lightning.evaluation.study import collect
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+HOSTILE = 'a</script><img src=x onerror=alert(1)>&"b'
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """Every second picture of LIVE, and a file that is none."""
+    root = tmp_path_factory.mktemp("datasets")
+    (root / "databaserelease2").mkdir()
+    random = np.random.default_rng(0)
+    for i in range(0, 40, 2):
+        pixels = random.integers(0, 256, (90, 140, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(root / "databaserelease2" / f"img_{i:03}.png")
+    (root / "databaserelease2" / "img_001.png").write_text("no picture")
+    return root
+
+
+@pytest.fixture(scope="module")
+def page(fabricate, pictures, tmp_path_factory):
+    """Two models, one of them with a name that would like to be code, and a split missing."""
+    folder = tmp_path_factory.mktemp("report")
+    fabricate("mix/resnet34").to_csv(folder / "a.csv", index=False)
+    fabricate(HOSTILE, splits=(1, 3), noise=0.3).to_csv(folder / "b.csv", index=False)
+    write_page(make_report(collect([folder / "a.csv", folder / "b.csv"])), folder / "report.html", pictures)
+    return folder / "report.html"
+
+
+def payload(page):
+    text = page.read_text()
+    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)[1])
+
+
+def test_all_data_are_in_the_page(page):
+    data = payload(page)
+    assert data["models"] == [HOSTILE, "mix/resnet34"]
+    assert data["notes"] == [f"{HOSTILE}: no result of split 2"]
+    assert len(data["points"]) == 5 * 3
+    group = data["points"][0]
+    assert len(group["image"]) == len(group["proxy"]) == len(group["mos"]) == 40
+    errors = np.abs(group["error"])
+    assert len(group["worst"]) == WORST
+    assert sorted(errors[group["worst"]], reverse=True) == sorted(errors, reverse=True)[:WORST]
+
+
+def test_the_page_loads_nothing(page):
+    text = page.read_text()
+    assert not re.search(
+        r"https?://|//[a-z]+\.[a-z]+/|<link|src=\"(?!data:)|@import|url\(", text.partition('id="data"')[0]
+    )
+    assert "default-src 'none'" in text
+
+
+def test_names_cannot_become_code(page):
+    assert page.read_text().count("</script>") == 2
+    assert "<img src=x" not in page.read_text()
+
+
+def test_pictures_are_embedded_where_they_are(page, pictures):
+    found = payload(page)["pictures"]
+    assert {name.partition("/")[0] for name in found} == {"live"}
+    assert len(found) == 20
+    assert all(url.startswith("data:image/jpeg;base64,") for url in found.values())
+    assert len(found) <= PICTURES
+
+
+def test_a_bare_table_makes_a_page(fabricate, tmp_path):
+    table = fabricate(splits=[1], datasets=["koniq"])[["dataset", "split", "mos", "proxy"]]
+    table.to_csv(tmp_path / "bare.csv", index=False)
+    write_page(make_report(collect([tmp_path / "bare.csv"])), tmp_path / "report.html")
+    data = payload(tmp_path / "report.html")
+    assert data["pictures"] == {}
+    assert data["details"] == data["runs"] == []
+    assert "prediction" not in data["points"][0]
+
+
+def test_a_run_tells_where_it_comes_from(run, tmp_path):
+    run("dataset=[csiq,live]")
+    write_page(make_report(collect([tmp_path / "outputs"])), tmp_path / "report.html")
+    data = payload(tmp_path / "report.html")
+    (told,) = data["runs"]
+    assert told["facts"]["seed"] == 19901116
+    assert len(told["facts"]["sha256 of the partition"]) == 64
+    assert "backbone:\n" in told["settings"]
+    assert any(name.startswith("csiq/") for name in data["pictures"])
+
+
+@pytest.fixture
+def browse(page, tmp_path):
+    if BROWSER is None:
+        pytest.skip("needs Chromium")
+
+    def dump(state, width=1280):
+        """The page after its script ran, as text."""
+        flags = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}/profile", "--dump-dom"]
+        words = [
+            BROWSER,
+            *flags,
+            f"--window-size={width},900",
+            "--virtual-time-budget=2000",
+            f"{page.as_uri()}#{state}",
+        ]
+        text = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True).stdout
+        html = re.match(r".*?<html[^>]*>", text, re.DOTALL)[0]
+        assert "data-ready" in html
+        assert "data-error" not in html
+        return text
+
+    return dump
+
+
+def rows(text, table):
+    """Cells of a table's body, as text."""
+    body = re.search(rf"{table}.*?<tbody>(.*?)</tbody>", text, re.DOTALL)[1]
+    cells = [
+        re.findall(r"<td[^>]*>(.*?)</td>", row, re.DOTALL) for row in re.findall(r"<tr>(.*?)</tr>", body, re.DOTALL)
+    ]
+    return [[re.sub(r"<[^>]*>", " ", cell).strip() for cell in row] for row in cells]
+
+
+def test_the_summary_comes_first_and_sorts(page, browse):
+    summary = {
+        (row["model"], row["dataset"]): row["median"] for row in payload(page)["summary"] if row["figure"] == "krcc"
+    }
+    down = rows(browse("figure=krcc&sort=koniq,down"), 'id="summary"')
+    assert down[0][0] == "mix/resnet34"
+    assert down[0][2].split()[0] == f"{summary['mix/resnet34', 'koniq']:.4f}"
+    up = browse("figure=krcc&sort=koniq,up")
+    assert rows(up, 'id="summary"')[-1][0] == "mix/resnet34"
+    assert 'aria-sort="ascending"' in up
+    assert up.index('id="summary"') < up.index('id="scatter"') < up.index('id="misses"')
+
+
+def test_a_point_shows_its_picture_and_scores(page, browse):
+    group = next(
+        g for g in payload(page)["points"] if (g["model"], g["split"], g["dataset"]) == ("mix/resnet34", 2, "live")
+    )
+    text = browse("theme=dark&model=mix/resnet34&split=2&dataset=live&point=live/6", 390)
+    card = re.search(r'<figure id="card".*?</figure>', text, re.DOTALL)[0]
+    assert "data:image/jpeg" in card
+    assert "img_006.png" in card
+    assert f"{group['mos'][6]:.4f}" in card
+    assert 'data-theme="dark"' in text
+    assert len(re.findall(r"<button[^>]*aria-pressed", text)) == WORST
+
+
+def test_hostile_names_are_shown_as_they_are(browse):
+    text = browse("")
+    assert "a&lt;/script&gt;&lt;img src=x" in text
+    assert '<img src="x"' not in text
