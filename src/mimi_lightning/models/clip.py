@@ -21,9 +21,9 @@ from mimi_lightning.vocabulary import DISTORTIONS, QUALITIES, SCENES
 # What OpenAI's archives hold besides tensors of the model.
 NO_WEIGHTS = ("input_resolution", "context_length", "vocab_size")
 
-# Patches that a CPU encodes together, without and with gradients: of more, what one operation leaves for the next does
-# not fit into the processor's cache, or each tensor is new memory from the system, which has to clear it first.
-PORTION = {False: 8, True: 48}
+# Patches that a CPU encodes together without gradients. Of more, what one operation leaves for the next does not fit
+# into the processor's cache, and every large tensor is new memory that the system has to clear first.
+PORTION = 8
 
 
 class Judgement(NamedTuple):
@@ -91,9 +91,9 @@ class CLIPRegressor(nn.Module):
 
     def image_features(self, patches: Tensor) -> Tensor:
         """Features [N, D] of uint8 patches [N, 3, side, side], not normalised."""
-        size = len(patches) if patches.is_cuda else PORTION[torch.is_grad_enabled()]
-        pixels = ((part / 255 - self.mean) / self.std for part in patches.split(size))
-        return torch.cat([encode_image(self.clip, part) for part in pixels])
+        whole = torch.is_grad_enabled() or patches.is_cuda
+        portions = [patches] if whole else patches.split(PORTION)
+        return torch.cat([encode_image(self.clip, (part / 255 - self.mean) / self.std) for part in portions])
 
     def text_features(self) -> Tensor:
         """Features of all prompts [495, D]; without gradients they are computed once for these weights and kept."""
