@@ -6,6 +6,7 @@ import torch
 from torch.nn.functional import normalize
 
 from mimi_lightning.errors import ConfigError
+from mimi_lightning.models import clip
 from mimi_lightning.models.clip import CLIPRegressor, make_clip
 from mimi_lightning.models.prompts import joint_prompts
 
@@ -44,6 +45,14 @@ def test_marginals_sum_to_one_and_scores_lie_on_the_scale(regressor, patches):
     assert judgement.proxy.shape == (2,)
     assert judgement.proxy.min() >= 1
     assert judgement.proxy.max() <= 5
+
+
+def test_features_do_not_depend_on_portions(regressor, monkeypatch):
+    monkeypatch.setattr(clip, "PORTION", 3)
+    patches = torch.randint(0, 256, (7, 3, SIDE, SIDE), dtype=torch.uint8)
+    with torch.inference_mode():
+        features = regressor.image_features(patches)
+    torch.testing.assert_close(features, regressor.image_features(patches))
 
 
 def test_scores_are_float32_under_autocast(regressor, patches):

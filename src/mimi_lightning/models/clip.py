@@ -15,10 +15,15 @@ from torch.nn.functional import normalize
 
 from mimi_lightning.errors import ConfigError
 from mimi_lightning.models.prompts import PromptTree, cut_sequences, joint_prompts, require_causal, text_tower
+from mimi_lightning.models.towers import encode_image
 from mimi_lightning.vocabulary import DISTORTIONS, QUALITIES, SCENES
 
 # What OpenAI's archives hold besides tensors of the model.
 NO_WEIGHTS = ("input_resolution", "context_length", "vocab_size")
+
+# Patches that a CPU encodes together without gradients. Of more, what one operation leaves for the next does not fit
+# into the processor's cache, and every large tensor is new memory that the system has to clear first.
+PORTION = 8
 
 
 class Judgement(NamedTuple):
@@ -75,8 +80,7 @@ class CLIPRegressor(nn.Module):
             ConfigError: not stacks of patches of the model's own size.
         """
         self._check(patches)
-        pixels = (patches.flatten(0, 1) / 255 - self.mean) / self.std
-        image, text = self.clip.encode_image(pixels), self.text_features()
+        image, text = self.image_features(patches.flatten(0, 1)), self.text_features()
         with torch.autocast(patches.device.type, enabled=False):
             # Logits are linear in the image: their mean over patches is the logit of the patches' mean.
             image = normalize(image.float(), dim=-1).unflatten(0, patches.shape[:2]).mean(1)
@@ -84,6 +88,12 @@ class CLIPRegressor(nn.Module):
             joint = logits.softmax(-1).unflatten(-1, (len(QUALITIES), len(SCENES), len(DISTORTIONS)))
             quality = joint.sum((2, 3))
             return Judgement(quality @ self.grades.float(), quality, joint.sum((1, 3)), joint.sum((1, 2)))
+
+    def image_features(self, patches: Tensor) -> Tensor:
+        """Features [N, D] of uint8 patches [N, 3, side, side], not normalised."""
+        whole = torch.is_grad_enabled() or patches.is_cuda
+        portions = [patches] if whole else patches.split(PORTION)
+        return torch.cat([encode_image(self.clip, (part / 255 - self.mean) / self.std) for part in portions])
 
     def text_features(self) -> Tensor:
         """Features of all prompts [495, D]; without gradients they are computed once for these weights and kept."""

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from mimi_lightning.errors import ConfigError
+from mimi_lightning.models.towers import run_blocks
 from mimi_lightning.vocabulary import DISTORTIONS, QUALITIES, SCENES
 
 Prefix = tuple[int, ...]
@@ -79,7 +80,7 @@ class PromptTree(nn.Module):
         dtype = tower.transformer.get_cast_dtype()
         states = tower.token_embedding(self.tokens).to(dtype) + tower.positional_embedding.to(dtype)[self.depth]
         heads = tower.transformer.resblocks[0].attn.num_heads
-        states = tower.transformer(states, attn_mask=self.mask.to(dtype).repeat_interleave(heads, 0))
+        states = run_blocks(tower.transformer, states, self.mask.to(dtype).repeat_interleave(heads, 0))
         features = tower.ln_final(states.flatten(0, 1)[self.ends])
         projection = tower.text_projection
         if projection is None:
