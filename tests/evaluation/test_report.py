@@ -97,9 +97,11 @@ def test_runs_are_found_and_unfinished_ones_named(run, tmp_path, capsys):
     left = folder.parent / "split02"
     left.mkdir()
     (left / "config.yaml").write_text("split: 2\n")
+    (folder / "wandb" / "run" / "files").mkdir(parents=True)
+    (folder / "wandb" / "run" / "files" / "config.yaml").write_text("no: run\n")
     made = report([tmp_path / "outputs"])
     assert made.study.models == ["mimi/resnet18"]
-    assert made.notes[0] == f"{left} holds a run that was not finished"
+    assert [note for note in made.notes if "finished" in note] == [f"{left} holds a run that was not finished"]
     assert set(made.alignment["scores"]) >= {"aligned labels", "proxy scores", "min-max labels"}
     names = {path.stem for path in (tmp_path / "outputs" / "report" / "figures").iterdir()}
     assert {"mappings-mimi-resnet18", "training-mimi-resnet18", "scatter-mimi-resnet18"} <= names

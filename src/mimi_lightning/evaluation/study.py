@@ -120,17 +120,15 @@ def collect(sources: Iterable[Path], expected: Sequence[int] = ()) -> Study:
             raise ScoreError(f"There is no {source}: name folders of runs, or CSV files of predictions.")
         if source.is_file():
             tables[source.resolve()] = read_predictions(source)
-            continue
-        for config in sorted(source.rglob("config.yaml")):
-            folder = config.parent
-            if (folder / FINISHED).is_file():
-                tables[(folder / FILES["predictions"]).resolve()] = read_predictions(folder / FILES["predictions"])
-                runs.append(_read_run(folder))
-                tables |= {file.resolve(): _read_unseen(file) for file in (folder / EVALUATIONS).glob("*.csv")}
-            else:
+        for folder in _run_folders(source):
+            if not (folder / FINISHED).is_file():
                 unfinished.append(folder)
+                continue
+            runs.append(_read_run(folder))
+            tables[(folder / FILES["predictions"]).resolve()] = read_predictions(folder / FILES["predictions"])
+            tables |= {file.resolve(): _read_unseen(file) for file in (folder / EVALUATIONS).glob("*.csv")}
     if not tables:
-        more = f"; {len(unfinished)} runs were not finished" if unfinished else ""
+        more = f", but {len(unfinished)} unfinished" if unfinished else ""
         raise ScoreError(f"There is no finished run in {', '.join(map(str, sources))}{more}.")
     predictions = pd.concat(tables.values(), ignore_index=True)
     twice = predictions[predictions.duplicated([*KEY, "model"]) & (predictions["image"] != "")]
@@ -138,6 +136,12 @@ def collect(sources: Iterable[Path], expected: Sequence[int] = ()) -> Study:
         model, split = twice.iloc[0][["model", "split"]]
         raise ScoreError(f"Two of the tables hold split {split} of {model}. Name each run once.")
     return Study(predictions, runs, unfinished, expected)
+
+
+def _run_folders(source: Path) -> list[Path]:
+    """Folders below a source that hold a run's configuration; those that W&B keeps for itself are none."""
+    configs = sorted(source.rglob("config.yaml"))
+    return [config.parent for config in configs if "wandb" not in config.relative_to(source).parts]
 
 
 def described_datasets() -> dict[str, Mapping[str, Any]]:
