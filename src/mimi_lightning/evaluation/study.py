@@ -114,7 +114,7 @@ def collect(sources: Iterable[Path], expected: Sequence[int] = ()) -> Study:
         ScoreError: a source is not there, nothing is found, a table is wrong, or two tables hold the same split of
             the same model.
     """
-    runs, unfinished, tables = [], [], {}
+    runs, unfinished, tables = {}, [], {}
     for source in sources:
         if not source.exists():
             raise ScoreError(f"There is no {source}: name folders of runs, or CSV files of predictions.")
@@ -124,7 +124,7 @@ def collect(sources: Iterable[Path], expected: Sequence[int] = ()) -> Study:
             if not (folder / FINISHED).is_file():
                 unfinished.append(folder)
                 continue
-            runs.append(_read_run(folder))
+            runs[folder.resolve()] = _read_run(folder)
             tables[(folder / FILES["predictions"]).resolve()] = read_predictions(folder / FILES["predictions"])
             tables |= {file.resolve(): _read_unseen(file) for file in (folder / EVALUATIONS).glob("*.csv")}
     if not tables:
@@ -135,7 +135,7 @@ def collect(sources: Iterable[Path], expected: Sequence[int] = ()) -> Study:
     if len(twice):
         model, split = twice.iloc[0][["model", "split"]]
         raise ScoreError(f"Two of the tables hold split {split} of {model}. Name each run once.")
-    return Study(predictions, runs, unfinished, expected)
+    return Study(predictions, list(runs.values()), unfinished, expected)
 
 
 def _run_folders(source: Path) -> list[Path]:
