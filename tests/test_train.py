@@ -205,6 +205,17 @@ def test_what_changes_no_figure_may_change_in_a_folder(run, monkeypatch):
         run("data.cache=true", "data.on_error=skip", "trainer.devices=2")
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_the_loader_takes_no_random_numbers_from_the_network(miniature, tmp_path, workers):
+    settings = _settings(miniature, tmp_path)
+    settings["data"]["workers"] = workers
+    data = train.make_data(settings)
+    data.setup()
+    before = torch.get_rng_state()
+    next(iter(data.train_dataloader()))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_a_broken_image_stops_training_and_is_named(run, damaged):
     datasets, path = damaged
     with pytest.raises(DatasetError, match=f"{path.name} cannot be read") as caught:

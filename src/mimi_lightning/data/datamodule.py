@@ -233,4 +233,5 @@ class MixedDataModule(lightning.LightningDataModule):
             num_workers=self.workers,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=self.workers > 0,
+            generator=torch.Generator(),  # the common one would leave dropout other numbers with workers than without
         )
