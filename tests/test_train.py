@@ -180,6 +180,25 @@ def test_another_configuration_does_not_take_over_a_folder(run):
     assert metrics_of(folder)["seed"] == 3 != before["seed"]
 
 
+def test_what_changes_no_figure_may_change_in_a_folder(run, monkeypatch):
+    run()
+    monkeypatch.setattr(train, "make_data", None)  # the run is finished
+    run("data.cache=true", "data.workers=1", "logger=tensorboard", "trainer.log_every_n_steps=1")
+    with pytest.raises(ConfigError, match=r"another configuration \(data.on_error, trainer.devices\)"):
+        run("data.cache=true", "data.on_error=skip", "trainer.devices=2")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_the_loader_takes_no_random_numbers_from_the_network(miniature, tmp_path, workers):
+    settings = _settings(miniature, tmp_path)
+    settings["data"]["workers"] = workers
+    data = train.make_data(settings)
+    data.setup()
+    before = torch.get_rng_state()
+    next(iter(data.train_dataloader()))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_a_broken_image_stops_training_and_is_named(run, damaged):
     datasets, path = damaged
     with pytest.raises(DatasetError, match=f"{path.name} cannot be read") as caught:

@@ -30,6 +30,17 @@ Settings = dict[str, Any]
 # Keys of `data` that nothing here reads: other nodes refer to them.
 REFERRED = ("quota", "resize", "crop", "test_resize", "small_images")
 
+# Keys that decide how fast a run is or what it shows, and none of its figures: they may change when it goes on.
+HARMLESS = (
+    "overwrite",
+    "logger",
+    "data.cache",
+    "data.workers",
+    "backbone.checkpointing",
+    "trainer.enable_progress_bar",
+    "trainer.log_every_n_steps",
+)
+
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its tips and its account of what is obvious
 # Lightning's own, in its newest release; of what is meant to be so: testing takes the first checkpoint callback's best
 # weights, and the project's samplers return every index.
@@ -153,11 +164,15 @@ def _enter(run: Path, settings: Settings) -> None:
     OmegaConf.save(OmegaConf.create({**settings, "overwrite": False}), stored)
 
 
-def _differences(old: Any, new: Any, prefix: str = "") -> set[str]:
+def _differences(old: Any, new: Any, key: str = "") -> set[str]:
+    """Keys that differ, but for those that are harmless."""
+    if key in HARMLESS:
+        return set()
     if isinstance(old, dict) and isinstance(new, dict):
-        keys = (old.keys() | new.keys()) - ({"overwrite"} if not prefix else set())
-        return {path for key in keys for path in _differences(old.get(key), new.get(key), f"{prefix}{key}.")}
-    return set() if old == new else {prefix.rstrip(".")}
+        names = old.keys() | new.keys()
+        prefix = f"{key}." if key else ""
+        return {path for name in names for path in _differences(old.get(name), new.get(name), prefix + name)}
+    return set() if old == new else {key}
 
 
 def _gather(names: set[str], world: int) -> set[str]:

@@ -8,7 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from torch.utils.data import DataLoader
 
+from mimi_lightning.data.datamodule import ImageRows, collate
 from mimi_lightning.data.images import (
     BILINEAR,
     DecodedPicture,
@@ -105,6 +107,20 @@ def test_mirroring_a_batch_mirrors_each_view_by_its_own_seed():
 def test_the_test_view_is_the_whole_picture(file, whole):
     assert torch.equal(TestView(768)(DecodedPicture(file, 768)), whole)
     assert TestView(45)(DecodedPicture(file, 45)).shape == (3, 45, 60)
+
+
+def test_a_batch_is_the_same_from_a_worker(file):
+    rows = ImageRows(ImageFiles([file] * 3, 512), {"mos": np.arange(3.0)}, TrainView(512, 64))
+    batches = [
+        next(iter(DataLoader(rows, batch_sampler=[[(2, 5), (0, 6)]], collate_fn=collate, num_workers=workers)))
+        for workers in (0, 1)
+    ]
+    expected = torch.stack([TrainView(512, 64)(DecodedPicture(file, 512), seed) for seed in (5, 6)])
+    for batch in batches:
+        assert torch.equal(batch["image"], expected)
+        assert batch["mos"].tolist() == [2, 0]
+        assert batch["row"].tolist() == [2, 0]
+        assert batch["broken"] == []
 
 
 def test_sizes_are_told_without_decoding(file):

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data import DataLoader, Dataset, default_collate, get_worker_info
 
 from mimi_lightning.data.annotations import read_annotations
 from mimi_lightning.data.cache import CachedImages
@@ -70,7 +70,18 @@ def collate(samples: Sequence[dict[str, Any] | Broken]) -> Batch:
     """
     whole = [sample for sample in samples if not isinstance(sample, Broken)]
     broken = [sample.reason for sample in samples if isinstance(sample, Broken)]
-    return {**(default_collate(whole) if whole else {}), "broken": broken}
+    if not whole:
+        return {"broken": broken}
+    facts = [{name: fact for name, fact in sample.items() if name != "image"} for sample in whole]
+    return {"image": _stack([sample["image"] for sample in whole]), **default_collate(facts), "broken": broken}
+
+
+def _stack(images: Sequence[torch.Tensor]) -> torch.Tensor:
+    if get_worker_info() is not None:
+        return default_collate(images)  # in memory that processes share
+    # NumPy asks the system for huge pages. It clears new memory page by page, which takes longer than copying images.
+    memory = np.empty((len(images), *images[0].shape), np.uint8)
+    return torch.stack(images, out=torch.from_numpy(memory))
 
 
 class MixedDataModule(lightning.LightningDataModule):
@@ -227,4 +238,5 @@ class MixedDataModule(lightning.LightningDataModule):
             num_workers=self.workers,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=self.workers > 0,
+            generator=torch.Generator(),  # the common one would leave dropout other numbers with workers than without
         )
