@@ -23,6 +23,7 @@ from mimi_lightning.errors import ConfigError
 from mimi_lightning.evaluation.results import show_results, write_results
 from mimi_lightning.evaluation.study import FINISHED
 from mimi_lightning.loggers import finish, log_results
+from mimi_lightning.memory import keep_memory
 from mimi_lightning.module import QualityModel, build
 
 Settings = dict[str, Any]
@@ -73,6 +74,8 @@ def _run(run: Path, settings: Settings) -> None:
     lightning.seed_everything(settings["seed"], workers=True, verbose=False)
     model = make_model(settings, data)
     trainer = _make_trainer(run, settings)
+    if trainer.strategy.root_device.type == "cpu":
+        keep_memory()
     last = run / "checkpoints" / "last.ckpt"
     goes_on = last.is_file() and not settings["overwrite"]  # another rank may not have removed the old run yet
     try:
