@@ -106,9 +106,7 @@ def _add_evaluate(verbs: argparse._SubParsersAction) -> None:
         help="checkpoint=FILE of a run; labels=FILE, its labels.csv, if it lies elsewhere; out=CSV; and as in "
         "training: data=miniature, dataset=[tid2013], paths.datasets=DIR, trainer=gpu",
     )
-    evaluate.add_argument(
-        "--config-dir", metavar="DIR", type=Path, help="holds dataset/NAME.yaml of datasets of your own"
-    )
+    evaluate.add_argument("--config-dir", **CONFIG_DIR)
     evaluate.set_defaults(run=_evaluate)
 
 

@@ -1,6 +1,6 @@
 "use strict";
 
-// What is chosen lives in the address, behind the #: a view can be linked, and the browser's back button works.
+// What is chosen lives in the address, behind the #: a view can be linked.
 
 window.addEventListener("error", (event) => document.documentElement.setAttribute("data-error", event.message));
 
