@@ -97,6 +97,18 @@ def test_the_same_picture_in_two_parts_is_a_leak_also_across_datasets(copy, caps
     assert finding(report, "koniq")["duplicates"] == [group]
 
 
+def test_pictures_that_differ_in_one_row_are_two(copy, capsys):
+    first, second, *_ = sorted((copy / "kadid10k" / "images").glob("*_*.png"))
+    pixels = Image.open(first).convert("RGB")
+    pixels.putpixel((3, 5), (0, 255, 0))
+    pixels.save(second)
+    _, report = check(copy, capsys, "dataset=[kadid]")
+    assert finding(report, "kadid")["duplicates"] == []
+    pixels.save(first)
+    _, report = check(copy, capsys, "dataset=[kadid]")
+    assert len(finding(report, "kadid")["duplicates"]) == 1
+
+
 def test_people_get_a_screen_a_dataset(copy, capsys):
     assert cli.main(["data", "check", f"paths.datasets={copy}", "dataset=[live,csiq]"]) == 0
     shown = capsys.readouterr().out
