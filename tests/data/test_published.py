@@ -169,20 +169,37 @@ def test_lists_that_leak_are_refused(tmp_path):
         assign(tmp_path, table)
 
 
-@pytest.mark.skipif(REFERENCE is None, reason="MIMI_REFERENCE does not name the published lists")
-@pytest.mark.parametrize(
-    ("protocol", "home", "sizes"),
-    [("liqe", "MIMI-CLIP", (538, 81, 160)), ("mimi_cnn", "MIMI-CNN", (485, 160, 134))],
-)
-def test_the_real_lists_have_their_published_sizes(protocol, home, sizes, tmp_path):
-    lists, (folder, name) = Path(REFERENCE) / home, LISTED["live"]
+SIZES = {  # train, val and test of split 1
+    "liqe": {
+        "live": (538, 81, 160),
+        "csiq": (607, 87, 172),
+        "bid": (410, 59, 117),
+        "clive": (813, 116, 233),
+        "koniq": (7051, 1007, 2015),
+        "kadid": (7125, 1000, 2000),
+    },
+    "mimi_cnn": {
+        "live": (485, 160, 134),
+        "csiq": (518, 174, 174),
+        "bid": (352, 117, 117),
+        "clive": (698, 232, 232),
+        "koniq": (6043, 2015, 2015),
+        "kadid": (6125, 2000, 2000),
+    },
+}
+
+
+@pytest.mark.skipif(REFERENCE is None, reason="MIMI_REFERENCE does not name the folder of the published lists")
+@pytest.mark.parametrize("dataset", LISTED)
+@pytest.mark.parametrize(("protocol", "home"), [("liqe", "MIMI-CLIP"), ("mimi_cnn", "MIMI-CNN")])
+def test_the_real_lists_have_their_published_sizes(protocol, home, dataset, tmp_path):
+    lists, (folder, name) = Path(REFERENCE) / home, LISTED[dataset]
     form = FORMATS[protocol]
     files = (lists / form.home / folder / "splits2" / "1").glob(f"{name}_*")
     rows = [line.split("\t") for file in files for line in file.read_text().split("\n") if line]
     (tmp_path / folder).mkdir()
     images = pd.DataFrame({"image": [row[0] for row in rows], "mos": [float(row[1]) for row in rows]})
-    parts = assign_parts(
-        complete(images, "live", tmp_path / folder), tmp_path, FOLDERS, 1, Protocol(protocol, tmp_path, 1, lists)
-    )
-    assert tuple(parts.table["part"].value_counts()[["train", "val", "test"]]) == sizes
+    annotations = complete(images, dataset, tmp_path / folder)
+    parts = assign_parts(annotations, tmp_path, {dataset: folder}, 1, Protocol(protocol, tmp_path, 1, lists))
+    assert tuple(parts.table["part"].value_counts()[["train", "val", "test"]]) == SIZES[protocol][dataset]
     assert parts.left_out == {}
