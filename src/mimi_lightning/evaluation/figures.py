@@ -17,7 +17,7 @@ from mimi_lightning.metrics import FITS
 POINT, CURVE, SECOND, RANGE = "#0072B2", "#D55E00", "#000000", "#999999"
 # One a dataset or model: colours of Okabe and Ito, with a line, a marker and a hatch of its own.
 COLOURS = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"
-LINES = "-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 2)), (0, (8, 2))
+LINES = "-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (9, 3)), (0, (1, 4))
 HATCHES = "", "//", "..", "xx", "\\\\", "++", "oo"
 
 
@@ -95,7 +95,7 @@ def draw_curves(curves: pd.DataFrame, ranges: Mapping[str, tuple[float, float]])
     top.set_ylabel("MOS as a share of the\npublished range")
     for end in (0, 1):
         top.axhline(end, color=RANGE, linewidth=0.9, linestyle=":")
-    top.legend(frameon=False, handlelength=3.5)
+    figure.legend(loc="outside upper center", ncols=3, frameon=False, handlelength=3.5)
     bottom.set_yticks(range(len(names)), names)
     bottom.set_ylim(len(names) - 0.5, -0.5)
     bottom.set_xlabel("proxy score (below: the published ranges, as far as the curves are known)")
@@ -181,6 +181,7 @@ def draw_distortions(breakdown: pd.DataFrame) -> Figure:
                 place = np.arange(len(table)) + (number - (len(models) - 1) / 2) * 0.8 / len(models)
                 style = {"color": COLOURS[number % 7], "hatch": HATCHES[number % 7], "edgecolor": "white"}
                 axis.barh(place, table[model], 0.8 / len(models), label=model, **style)
+        axis.axvline(0, color=RANGE, linewidth=0.9)
         axis.set_yticks(range(len(table)), table.index)
         axis.set_ylim(len(table) - 0.4, -0.6)
         axis.set_title(name, fontsize=10, loc="left")
@@ -204,10 +205,8 @@ def draw_training(logs: Mapping[int, pd.DataFrame]) -> Figure:
             if column not in log:  # an epoch shorter than the logging interval
                 continue
             values = log.groupby("epoch")[column].mean().dropna()
-            style = {"color": COLOURS[number % 7], "linestyle": LINES[number // 7 % 7]}
-            axis.plot(
-                values.index + 1, values, marker="o", markersize=3, linewidth=1.2, label=f"split {split}", **style
-            )
+            style = {"color": COLOURS[number % 7], "linestyle": LINES[number % 7], "marker": "os"[number // 7 % 2]}
+            axis.plot(values.index + 1, values, markersize=3, linewidth=1.2, label=f"split {split}", **style)
         axis.set_xlabel("epoch")
         axis.set_ylabel(label)
         axis.xaxis.get_major_locator().set_params(integer=True)

@@ -301,7 +301,7 @@ function showCard() {
 
 function showLegend() {
   const several = state.dataset === ALL;
-  const signs = { circle: "●", square: "■", triangle: "▲", diamond: "◆", cross: "✕", plus: "＋", bar: "▬" };
+  const signs = { circle: "●", square: "■", triangle: "▲", diamond: "◆", cross: "✕", plus: "+", bar: "▬" };
   const entries = chosenGroups().map((group) => {
     const { colour, shape } = looks(group);
     return element("span", [element("b", signs[shape], { style: `color: ${colour}` }), ` ${group.dataset}`]);
