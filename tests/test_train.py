@@ -170,6 +170,12 @@ def test_a_finished_run_is_shown_and_not_repeated(run, monkeypatch, capsys):
     assert "weighted" in capsys.readouterr().out
 
 
+def test_a_run_that_failed_before_its_first_epoch_may_be_changed(run):
+    with pytest.raises(DatasetError, match="smaller than the training crop"):
+        run("data.crop=100")
+    assert metrics_of(run())["figures"]
+
+
 def test_another_configuration_does_not_take_over_a_folder(run):
     folder = run()
     with pytest.raises(ConfigError, match=r"another configuration \(optimizer.lr, seed\)"):

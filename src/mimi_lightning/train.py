@@ -28,6 +28,8 @@ from mimi_lightning.module import QualityModel, build
 
 Settings = dict[str, Any]
 
+LAST = "checkpoints/last.ckpt"  # of a run: its state after its last epoch
+
 # Keys of `data` that nothing here reads: other nodes refer to them.
 REFERRED = ("quota", "resize", "crop", "test_resize", "small_images")
 
@@ -76,7 +78,7 @@ def _run(run: Path, settings: Settings) -> None:
     trainer = _make_trainer(run, settings)
     if trainer.strategy.root_device.type == "cpu":
         keep_memory()
-    last = run / "checkpoints" / "last.ckpt"
+    last = run / LAST
     goes_on = last.is_file() and not settings["overwrite"]  # another rank may not have removed the old run yet
     try:
         trainer.fit(model, data, ckpt_path=last if goes_on else None)
@@ -150,13 +152,13 @@ def _make_trainer(run: Path, settings: Settings) -> lightning.Trainer:
 
 
 def _enter(run: Path, settings: Settings) -> None:
-    """Start, go on, or refuse: a folder holds one run of one configuration."""
+    """Start, go on, or refuse: a folder holds one run of one configuration, from its first epoch on."""
     if rank_zero_only.rank > 0:
         return
     stored = run / "config.yaml"
     if settings["overwrite"] and stored.is_file():
         shutil.rmtree(run)
-    if stored.is_file():
+    if stored.is_file() and any((run / kept).is_file() for kept in (LAST, FINISHED)):
         changed = sorted(_differences(OmegaConf.to_container(OmegaConf.load(stored)), settings))
         if changed:
             raise ConfigError(
