@@ -23,7 +23,7 @@ NO_WEIGHTS = ("input_resolution", "context_length", "vocab_size")
 
 # Patches that a CPU encodes together without gradients. Of more, what one operation leaves for the next does not fit
 # into the processor's cache, and every large tensor is new memory that the system has to clear first.
-PORTION = 8
+PORTION = 16
 
 
 class Judgement(NamedTuple):
