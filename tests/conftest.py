@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,16 @@ def miniature(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from mimi_lightning.data.miniature import make_miniature
 
     return make_miniature(tmp_path_factory.mktemp("datasets") / "miniature", **SMALL)
+
+
+@pytest.fixture(scope="session")
+def published() -> Path:
+    """The authors' lists and ratings, which are not ours to distribute: MIMI_REFERENCE, or beside the checkout."""
+    beside = Path(__file__).parents[2] / "shared" / "reference" / "published"
+    folder = Path(os.environ.get("MIMI_REFERENCE", beside))
+    if not folder.is_dir():
+        pytest.skip("needs the published lists: MIMI_REFERENCE=DIR")
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,5 @@
 """Published partitions: both formats of lists, the owners' own, and what is refused."""
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,7 +11,6 @@ from mimi_lightning.data.published import FORMATS, LISTED
 from mimi_lightning.errors import DatasetError
 
 FOLDERS = {"live": "databaserelease2", "koniq": "koniq-10k", "own": "own"}
-REFERENCE = os.environ.get("MIMI_REFERENCE")
 
 
 def annotations(root, dataset="live", number=20, **columns):
@@ -189,11 +185,10 @@ SIZES = {  # train, val and test of split 1
 }
 
 
-@pytest.mark.skipif(REFERENCE is None, reason="MIMI_REFERENCE does not name the folder of the published lists")
 @pytest.mark.parametrize("dataset", LISTED)
 @pytest.mark.parametrize(("protocol", "home"), [("liqe", "MIMI-CLIP"), ("mimi_cnn", "MIMI-CNN")])
-def test_the_real_lists_have_their_published_sizes(protocol, home, dataset, tmp_path):
-    lists, (folder, name) = Path(REFERENCE) / home, LISTED[dataset]
+def test_the_real_lists_have_their_published_sizes(published, protocol, home, dataset, tmp_path):
+    lists, (folder, name) = published / home, LISTED[dataset]
     form = FORMATS[protocol]
     files = (lists / form.home / folder / "splits2" / "1").glob(f"{name}_*")
     rows = [line.split("\t") for file in files for line in file.read_text().split("\n") if line]

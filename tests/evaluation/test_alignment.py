@@ -1,7 +1,5 @@
 """Alignment: by hand, and the published lists against the published ratings."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,7 +15,6 @@ from mimi_lightning.evaluation.alignment import (
 )
 from mimi_lightning.evaluation.study import Study
 
-PUBLISHED = Path(__file__).parents[3] / "shared" / "reference" / "published"
 FOLDERS = {"live": "databaserelease2", "csiq": "CSIQ"}
 
 
@@ -98,6 +95,21 @@ def test_a_table_of_another_program_is_aligned_by_its_own_parts(labels, rated):
     assert "aligned labels" not in set(found["scores"])
 
 
+def test_a_split_that_the_lists_do_not_have_is_named(labels, rated, tmp_path):
+    for word in ("train", "val", "test"):
+        lists = tmp_path / "IQA_Database" / "CSIQ" / "splits2" / "1"
+        lists.mkdir(parents=True, exist_ok=True)
+        rows = labels[(labels["part"] == word) & (labels["dataset"] == "csiq")]
+        lines = [f"{row.image}\t{row.mos}\tfnoise\thuman\tinvalid\tinvalid\n" for row in rows.itertuples()]
+        (lists / f"csiq_{word}_clip.txt").write_text("".join(lines))
+    table = predictions_of(labels[labels["dataset"] == "csiq"])
+    found, refused = align_study(Study(pd.concat([table, table.assign(split=3)])), rated, tmp_path)
+    assert set(found["split"]) == {1}
+    assert refused == [f"m, split 3: no alignment. There are no lists of split 3 in {tmp_path}."]
+    with pytest.raises(ScoreError, match="no lists of split 3"):
+        align_study(Study(table.assign(split=3)), rated, tmp_path)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -119,31 +131,29 @@ def test_hidden_quality_is_read_like_ratings(labels, tmp_path):
     assert read_quality(file, labels, {})["csiq", "sub/2.png"] == 3
 
 
-@pytest.mark.skipif(not PUBLISHED.is_dir(), reason="needs the published lists and ratings")
 @pytest.mark.parametrize("lists", ["MIMI-CLIP", "MIMI-CNN"])
-def test_the_published_labels_give_the_published_alignment(lists):
-    found = align_lists(PUBLISHED / lists, PUBLISHED / "Re-annotated-dataset" / "name_mos_test.txt")
+def test_the_published_labels_give_the_published_alignment(published, lists):
+    found = align_lists(published / lists, published / "Re-annotated-dataset" / "name_mos_test.txt")
     figures = found.set_index("scores")[["srcc", "plcc"]]
-    published = {
+    expected = {
         "native labels": (0.2687, 0.0830),
         "min-max labels": (0.8045, 0.8153),
         "z-score labels": (0.807, 0.808),
         "oracle line": (0.8987, 0.9185),
     }
-    for name, expected in published.items():
+    for name, values in expected.items():
         digits = 3 if name == "z-score labels" else 4
-        assert tuple(figures.loc[name].round(digits)) == expected
+        assert tuple(figures.loc[name].round(digits)) == values
 
 
-@pytest.mark.skipif(not PUBLISHED.is_dir(), reason="needs the published lists and ratings")
-def test_under_the_cnn_lists_trained_images_are_left_out():
+def test_under_the_cnn_lists_trained_images_are_left_out(published):
     """328 of the 600 rated images are in train there."""
     from mimi_lightning.data.published import read_listed_labels
 
-    labels = read_listed_labels(PUBLISHED / "MIMI-CNN")
+    labels = read_listed_labels(published / "MIMI-CNN")
     rows = labels[labels["part"] == "test"].assign(proxy=np.arange(float((labels["part"] == "test").sum())))
     table = rows.assign(model="m", split=1, aligned=np.nan)
-    ratings = PUBLISHED / "Re-annotated-dataset" / "name_mos_test.txt"
-    found, _ = align_study(Study(table), ratings, PUBLISHED / "MIMI-CNN")
+    ratings = published / "Re-annotated-dataset" / "name_mos_test.txt"
+    found, _ = align_study(Study(table), ratings, published / "MIMI-CNN")
     assert found["excluded"].iloc[0] >= 328
     assert found["n"].iloc[0] + found["excluded"].iloc[0] == 600

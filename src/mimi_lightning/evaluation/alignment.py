@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mimi_lightning.data.published import LISTED, read_listed_labels
-from mimi_lightning.errors import ScoreError
+from mimi_lightning.errors import DatasetError, ScoreError
 from mimi_lightning.evaluation.study import FILES, Run, Study
 from mimi_lightning.metrics import plcc, rmse, srcc
 
@@ -143,14 +143,17 @@ def align_study(study: Study, quality: Path, lists: Path | None = None) -> tuple
 
     Returns:
         Columns model, split, scores, n, srcc, plcc, rmse, excluded; and what is said of splits that were refused.
+
+    Raises:
+        ScoreError: every split was refused; says why.
     """
     runs = {(run.model, run.split): run for run in study.runs}
     aligned, refused = [], []
     for (model, split), rows in study.predictions.groupby(["model", "split"]):
-        labels, folders = _labels(runs.get((model, split)), rows, lists)
         try:
+            labels, folders = _labels(runs.get((model, split)), rows, lists)
             found, excluded = align_run(rows, labels, read_quality(quality, labels, folders))
-        except ScoreError as error:
+        except (DatasetError, ScoreError) as error:
             refused.append(f"{model}, split {split}: no alignment. {error}")
             continue
         aligned.append(found.assign(model=model, split=split, excluded=excluded))

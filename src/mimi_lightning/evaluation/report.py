@@ -94,9 +94,9 @@ def make_report(study: Study, quality: Path | None = None, lists: Path | None = 
         lists: published lists, for tables that belong to no run; see `align_study`.
         progress: show a bar.
     """
+    alignment, refused = align_study(study, quality, lists) if quality else (told_by_runs(study.runs), [])
     study = replace(study, predictions=add_errors(study.predictions))
     results = score_splits(study, progress)
-    alignment, refused = align_study(study, quality, lists) if quality else (told_by_runs(study.runs), [])
     comparisons, other_parts = compare(study, results)
     failed = results[results["note"] != ""].groupby(["model", "dataset", "note"])["split"].agg(list)
     notes = [
