@@ -29,7 +29,7 @@ bench: $(BIN)/.dev ## Time the mapper against its plain formulation
 bench-data: $(BIN)/.dev ## Time the loader against its plain formulation, and `data check`
 	$(BIN)/python benchmarks/data.py $(ARGS)
 
-bench-clip: $(BIN)/.dev ## Time the vision-language regressor against its plain formulation (15 minutes)
+bench-clip: $(BIN)/.dev ## Time the vision-language regressor against its plain formulation (half an hour)
 	$(BIN)/python benchmarks/clip.py
 
 wheel: $(BIN)/.dev ## Build the wheel into dist/

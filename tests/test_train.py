@@ -173,7 +173,9 @@ def test_a_finished_run_is_shown_and_not_repeated(run, monkeypatch, capsys):
 def test_a_run_that_failed_before_its_first_epoch_may_be_changed(run):
     with pytest.raises(DatasetError, match="smaller than the training crop"):
         run("data.crop=100")
-    assert metrics_of(run())["figures"]
+    folder = run()
+    assert metrics_of(folder)["figures"]
+    assert [path.name for path in (folder / "logs").iterdir()] == ["version_0"]
 
 
 def test_another_configuration_does_not_take_over_a_folder(run):

@@ -156,15 +156,16 @@ def _enter(run: Path, settings: Settings) -> None:
     if rank_zero_only.rank > 0:
         return
     stored = run / "config.yaml"
-    if settings["overwrite"] and stored.is_file():
-        shutil.rmtree(run)
-    if stored.is_file() and any((run / kept).is_file() for kept in (LAST, FINISHED)):
+    if stored.is_file():
         changed = sorted(_differences(OmegaConf.to_container(OmegaConf.load(stored)), settings))
-        if changed:
+        begun = any((run / kept).is_file() for kept in (LAST, FINISHED))
+        if changed and begun and not settings["overwrite"]:
             raise ConfigError(
                 f"{run} holds a run with another configuration ({', '.join(changed)}).\n"
                 "Choose another name=..., or overwrite=true to start anew and lose it."
             )
+        if changed or settings["overwrite"]:
+            shutil.rmtree(run)
     run.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(OmegaConf.create({**settings, "overwrite": False}), stored)
 
