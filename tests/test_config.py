@@ -13,6 +13,7 @@ from mimi_lightning.errors import ConfigError
 
 CONF = config.conf_dir()
 OPTIONS = [(path.parent.name, path.stem) for path in sorted(CONF.glob("*/*.yaml"))]
+PUBLISHED = {"mimi_resnet34": "mimi_cnn", "mimi_vgg16": "mimi_cnn", "mimi_clip": "liqe"}
 OWNERS = ["databaserelease2", "CSIQ", "BID", "ChallengeDB_release", "koniq-10k", "kadid10k"]
 
 
@@ -40,7 +41,8 @@ def checked(tmp_path):
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_every_option_composes_and_passes(checked, group, option, tmp_path):
     lists = [f"splits.lists={tmp_path}"] if option in ("liqe", "mimi_cnn") else []
-    checked(f"{group}=[{option}]" if group == "dataset" else f"{group}={option}", *lists)
+    generated = ["splits=generated"] if group == "experiment" else []
+    checked(f"{group}=[{option}]" if group == "dataset" else f"{group}={option}", *lists, *generated)
 
 
 def test_every_dataset_has_a_reader_of_its_own(checked):
@@ -51,8 +53,9 @@ def test_every_dataset_has_a_reader_of_its_own(checked):
 @pytest.mark.parametrize(
     ("experiment", "backbone", "quota"), [("mimi_resnet34", "resnet34", 32), ("mimi_vgg16", "vgg16", 16)]
 )
-def test_the_cnn_variants_are_as_published(checked, experiment, backbone, quota):
-    cfg = checked(f"experiment={experiment}", "split=3")
+def test_the_cnn_variants_are_as_published(checked, tmp_path, experiment, backbone, quota):
+    cfg = checked(f"experiment={experiment}", "split=3", f"splits.lists={tmp_path}")
+    assert (cfg.splits.protocol, cfg.published_splits) == ("mimi_cnn", "mimi_cnn")
     assert cfg.paths.run == f"outputs/{experiment}/{backbone}/split03"
     assert cfg.backbone == {
         "_target_": "mimi_lightning.models.regressor.BilinearRegressor",
@@ -82,7 +85,30 @@ def test_the_cnn_variants_are_as_published(checked, experiment, backbone, quota)
 
 
 def test_an_experiment_may_speak_of_datasets_that_are_not_in_the_mix(checked):
-    assert set(checked("experiment=mimi_resnet34", "dataset=[live,csiq]").datasets) == {"live", "csiq"}
+    cfg = checked("experiment=mimi_resnet34", "splits=generated", "dataset=[live,csiq]")
+    assert set(cfg.datasets) == {"live", "csiq"}
+
+
+@pytest.mark.parametrize(("experiment", "protocol"), PUBLISHED.items())
+def test_a_published_experiment_asks_for_its_lists(checked, experiment, protocol):
+    with pytest.raises(ConfigError) as caught:
+        checked(f"experiment={experiment}", "paths.datasets=/nowhere/at/all")
+    assert str(caught.value) == (
+        f"splits={protocol}, as published, needs splits.lists=DIR, the folder of the authors' lists.\n"
+        "To run on generated partitions knowingly: splits=generated"
+    )
+
+
+@pytest.mark.parametrize("splits", ["generated", "official"])
+@pytest.mark.parametrize(("experiment", "protocol"), PUBLISHED.items())
+def test_a_published_experiment_takes_other_partitions_when_told_so(checked, experiment, protocol, splits):
+    cfg = checked(f"experiment={experiment}", f"splits={splits}")
+    assert (cfg.splits.protocol, cfg.published_splits) == (splits, protocol)
+
+
+def test_without_an_experiment_partitions_are_generated(checked):
+    cfg = checked()
+    assert (cfg.splits.protocol, cfg.published_splits) == ("generated", None)
 
 
 @pytest.mark.parametrize(
@@ -98,6 +124,7 @@ def test_an_experiment_may_speak_of_datasets_that_are_not_in_the_mix(checked):
         ("data.epoch=all", "data.epoch=all: expected a whole number, 1 or more, or longest|data.epoch"),
         ("data.on_error=ignore", "expected raise or skip"),
         ("splits=liqe", "splits=liqe needs splits.lists=DIR"),
+        ("published_splits=lique", "published_splits=lique: expected an option of splits, or null"),
         ("+data.qota=3", "Unknown key data.qota. Did you mean data.quota?"),
         ("+colour=red", "Unknown key colour"),
         ("backbone.hidden=3", "backbone.hidden=3: expected a list"),
@@ -145,8 +172,9 @@ def test_the_tree_lies_in_the_checkout():
     assert Path(__file__).parents[1] / "conf" == CONF
 
 
-def test_the_vision_language_variant_is_as_published(checked):
-    cfg = checked("experiment=mimi_clip", "split=3")
+def test_the_vision_language_variant_is_as_published(checked, tmp_path):
+    cfg = checked("experiment=mimi_clip", "split=3", f"splits.lists={tmp_path}")
+    assert (cfg.splits.protocol, cfg.published_splits) == ("liqe", "liqe")
     assert cfg.paths.run == "outputs/mimi_clip/clip_vit_b32/split03"
     assert (cfg.backbone.model, cfg.backbone.weights) == ("ViT-B-32-quickgelu", "openai")
     train, test = cfg.view.train, cfg.view.test

@@ -39,6 +39,7 @@ def test_cfg_job_prints_the_composition(tmp_path):
         (["split=11"], "split=11: expected a whole number, 1 to 10"),
         (["data.quota=-1"], "quota=-1"),
         (["backbone=resnet34", "split=3"], "There is no folder"),
+        (["experiment=mimi_clip"], "splits.lists=DIR"),
     ],
 )
 def test_a_mistake_ends_in_one_message_and_leaves_nothing(tmp_path, words, message):

@@ -7,12 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from omegaconf import OmegaConf
 from PIL import Image
 
 from mimi_lightning import config, train
 from mimi_lightning.data.images import DecodedPicture, TestView
 from mimi_lightning.errors import ConfigError, DatasetError
 from mimi_lightning.evaluation.predictions import COLUMNS
+from mimi_lightning.evaluation.results import show_results
 from mimi_lightning.metrics import srcc
 from mimi_lightning.module import QualityModel, build
 
@@ -196,6 +198,25 @@ def test_what_changes_no_figure_may_change_in_a_folder(run, monkeypatch):
         run("data.cache=true", "data.on_error=skip", "trainer.devices=2")
 
 
+def test_a_published_experiment_says_that_its_partitions_are_others(run, capsys):
+    folder = run("published_splits=liqe", "dataset=[csiq,live]")
+    assert OmegaConf.load(folder / "config.yaml").published_splits == "liqe"
+    said = "published settings, generated partitions (csiq, live) instead of splits=liqe\n"
+    assert said in capsys.readouterr().out
+
+
+def test_a_folder_of_a_former_version_learns_what_was_published(run, monkeypatch, capsys):
+    folder = run()
+    settings = OmegaConf.load(folder / "config.yaml")
+    del settings["published_splits"]
+    OmegaConf.save(settings, folder / "config.yaml")
+    show_results(folder)
+    assert "published settings" not in capsys.readouterr().out
+    monkeypatch.setattr(train, "make_data", None)  # the run is finished
+    run("published_splits=mimi_cnn")
+    assert "instead of splits=mimi_cnn" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_the_loader_takes_no_random_numbers_from_the_network(miniature, tmp_path, workers):
     settings = _settings(miniature, tmp_path)
@@ -227,6 +248,7 @@ def test_broken_images_are_skipped_and_counted_on_demand(run, damaged, capsys):
 def test_every_experiment_runs_a_batch(run, miniature, tmp_path, experiment):
     run(
         f"experiment={experiment}",
+        "splits=generated",
         "data=owners",
         "backbone.weights=none",
         "backbone.hidden=[16]",

@@ -181,6 +181,8 @@ def _check_values(cfg: DictConfig) -> None:
     for key, words in {"on_error": ("raise", "skip"), "small_images": ("raise", "pad")}.items():
         if cfg.data[key] not in words:
             raise ConfigError(f"data.{key}={cfg.data[key]}: expected {' or '.join(words)}.")
+    if cfg.published_splits not in (None, *_options("splits")):
+        raise ConfigError(f"published_splits={cfg.published_splits}: expected an option of splits, or null.")
     for name, dataset in cfg.datasets.items():
         _need_whole(cfg, f"datasets.{name}.quota", 1)
         if not dataset.weight >= 0:
@@ -201,8 +203,10 @@ def _need_whole(cfg: DictConfig, key: str, low: int, high: int | None = None, hi
 def _check_lists(cfg: DictConfig) -> None:
     if "lists" in cfg.splits and not (cfg.splits.lists and Path(cfg.splits.lists).is_dir()):
         found = "" if cfg.splits.lists is None else f" There is no folder {cfg.splits.lists}."
+        asked = ", as published," if cfg.splits.protocol == cfg.published_splits else ""
         raise ConfigError(
-            f"splits={cfg.splits.protocol} needs splits.lists=DIR, the folder of the authors' lists.{found}"
+            f"splits={cfg.splits.protocol}{asked} needs splits.lists=DIR, the folder of the authors' lists.{found}\n"
+            "To run on generated partitions knowingly: splits=generated"
         )
 
 

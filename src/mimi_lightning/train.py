@@ -36,6 +36,7 @@ REFERRED = ("quota", "resize", "crop", "test_resize", "small_images")
 # Keys that decide how fast a run is or what it shows, and none of its figures: they may change when it goes on.
 HARMLESS = (
     "overwrite",
+    "published_splits",
     "logger",
     "data.cache",
     "data.workers",

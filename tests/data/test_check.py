@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from mimi_lightning import cli
+from mimi_lightning.errors import ConfigError
 
 
 @pytest.fixture
@@ -56,6 +57,14 @@ def test_broken_pictures_are_counted(copy, capsys):
     assert code == 1
     assert "1 pictures cannot be read" in finding(report, "csiq")["problems"][0]
     assert path.name in finding(report, "csiq")["unreadable"][0]
+
+
+def test_a_published_experiment_is_checked_with_its_lists_or_knowingly_without(copy, capsys):
+    with pytest.raises(ConfigError, match=r"splits=liqe, as published, needs splits\.lists=DIR"):
+        check(copy, capsys, "experiment=mimi_clip")
+    code, report = check(copy, capsys, "experiment=mimi_clip", "splits=generated")
+    assert code == 0
+    assert finding(report, "live")["source"] == "generated-19901116"
 
 
 def test_a_missing_label_file_and_a_missing_picture_are_named(copy, capsys):

@@ -9,7 +9,7 @@ from PIL import Image
 
 from mimi_lightning.errors import ScoreError
 from mimi_lightning.evaluation.report import report
-from mimi_lightning.evaluation.study import collect
+from mimi_lightning.evaluation.study import Run, Study, collect
 
 
 @pytest.fixture
@@ -106,6 +106,63 @@ def test_runs_are_found_and_unfinished_ones_named(run, tmp_path, capsys):
     names = {path.stem for path in (tmp_path / "outputs" / "report" / "figures").iterdir()}
     assert {"mappings-mimi-resnet18", "training-mimi-resnet18", "scatter-mimi-resnet18"} <= names
     assert "report.html" in capsys.readouterr().out
+
+
+def test_a_report_says_where_published_settings_ran_on_other_partitions(run, tmp_path, capsys):
+    mix = "dataset=[csiq,live]"
+    run("published_splits=mimi_cnn", mix)
+    folder = run("published_splits=mimi_cnn", mix, "split=2").parent
+    run("name=plain", mix)
+    said = (
+        "mimi/resnet18, splits 1, 2: published settings, generated partitions (csiq, live) instead of splits=mimi_cnn"
+    )
+    made = report([tmp_path / "outputs"], folder)
+    assert [note for note in made.notes if "published" in note] == [said]
+    assert said in capsys.readouterr().out
+    assert said in json.loads((folder / "report.json").read_text())["notes"]
+    assert f"- {said}\n" in (folder / "report.md").read_text()
+    assert said in (folder / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("settings", "sources", "said"),
+    [
+        ({}, {"live": "generated-1"}, ""),  # a run of a former version
+        ({"published_splits": None}, {"live": "generated-1"}, ""),
+        ({"published_splits": "liqe"}, {"bid": "liqe", "live": "liqe"}, ""),
+        (
+            {"published_splits": "liqe"},
+            {"koniq": "liqe", "spaq": "generated-1"},
+            "published settings, generated partitions (spaq) instead of splits=liqe",
+        ),
+        (
+            {"published_splits": "liqe"},
+            {"bid": "generated-1", "koniq": "official", "live": "generated-1", "mine": "own"},
+            "published settings, generated partitions (bid, live), official partitions (koniq), own partitions (mine) "
+            "instead of splits=liqe",
+        ),
+        (
+            {"published_splits": "mimi_cnn"},
+            {"live": "liqe"},
+            "published settings, liqe partitions (live) instead of splits=mimi_cnn",
+        ),
+    ],
+)
+def test_partitions_other_than_published_are_named(tmp_path, settings, sources, said):
+    run = Run(tmp_path, "mimi/resnet34", 1, settings, {"partition": {"sources": sources}})
+    assert run.departure == said
+
+
+def test_splits_on_other_partitions_are_told_apart(tmp_path):
+    sources = {1: "liqe", 2: "official", 4: "generated-1", 3: "generated-1"}
+    runs = [
+        Run(tmp_path, "mimi_clip", split, {"published_splits": "liqe"}, {"partition": {"sources": {"koniq": source}}})
+        for split, source in sources.items()
+    ]
+    assert Study(pd.DataFrame(), runs).departures == [
+        "mimi_clip, splits 2: published settings, official partitions (koniq) instead of splits=liqe",
+        "mimi_clip, splits 3, 4: published settings, generated partitions (koniq) instead of splits=liqe",
+    ]
 
 
 def test_nothing_to_report_is_an_error(tmp_path):

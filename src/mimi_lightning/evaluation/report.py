@@ -40,7 +40,8 @@ class Report:
         comparisons: of every two models; see `compare`.
         alignment: model, split, scores, n, srcc, plcc, rmse, excluded (rated images that were trained on).
         cross: every model on every dataset, also unseen ones; see `cross_test`.
-        notes: what a reader has to know: missing splits, figures that could not be computed, exclusions.
+        notes: what a reader has to know: missing splits, partitions other than published, figures that could not be
+            computed, exclusions.
     """
 
     study: Study
@@ -101,6 +102,7 @@ def make_report(study: Study, quality: Path | None = None, lists: Path | None = 
     failed = results[results["note"] != ""].groupby(["model", "dataset", "note"])["split"].agg(list)
     notes = [
         *study.missing,
+        *study.departures,
         *refused,
         *other_parts,
         *(

@@ -20,7 +20,7 @@ from mimi_lightning.evaluation.alignment import align_run, read_quality
 from mimi_lightning.evaluation.figures import draw_mappings
 from mimi_lightning.evaluation.predictions import make_predictions, mapping_curves
 from mimi_lightning.evaluation.protocol import SHOWN, score_run, terminal_table
-from mimi_lightning.evaluation.study import FILES, FINISHED
+from mimi_lightning.evaluation.study import FILES, FINISHED, read_run
 from mimi_lightning.module import QualityModel
 
 HIDDEN = "hidden_quality.csv"  # at the root of the miniature datasets
@@ -75,9 +75,10 @@ def write_results(
     return figures
 
 
-def show_results(run: Path) -> None:
+def show_results(folder: Path) -> None:
     """Print a finished run: figures of every dataset, alignment where it can be told, and what lies where."""
-    metrics = json.loads((run / FINISHED).read_text())
+    run = read_run(folder)
+    metrics = run.metrics
     console = Console(soft_wrap=True)
     figures = pd.DataFrame.from_dict(metrics["figures"], orient="index").astype(dict.fromkeys(SHOWN, float))
     title = f"{metrics['run']}, test part: proxy score against MOS, best epoch {metrics['best_epoch']}"
@@ -91,8 +92,10 @@ def show_results(run: Path) -> None:
         console.print(f"[bold]{metrics['skipped']} images could not be read and were left out.[/bold]")
     for dataset, number in metrics["partition"]["left_out"].items():
         console.print(f"[bold]{number:,} images of {dataset} are in no part of this split and were left out.[/bold]")
+    if run.departure:
+        console.print(f"[bold]{run.departure}[/bold]", highlight=False)
     for what, file in FILES.items():
-        console.print(f"{what:<12}{run / file}", highlight=False)
+        console.print(f"{what:<12}{folder / file}", highlight=False)
 
 
 def _commit() -> str | None:

@@ -47,6 +47,18 @@ class Run:
     settings: Mapping[str, Any]
     metrics: Mapping[str, Any]
 
+    @property
+    def departure(self) -> str:
+        """What is said of published settings on other partitions than published; empty of any other run."""
+        published = self.settings.get("published_splits")  # runs of former versions have none
+        others: dict[str, list[str]] = {}
+        for dataset, source in self.metrics["partition"]["sources"].items():
+            kind, _, _ = source.partition("-")
+            if published not in (None, kind):
+                others.setdefault(kind, []).append(dataset)
+        used = ", ".join(f"{kind} partitions ({', '.join(names)})" for kind, names in others.items())
+        return f"published settings, {used} instead of splits={published}" if used else ""
+
     def read_log(self) -> pd.DataFrame | None:
         """What CSVLogger wrote, resumed versions one after the other; None of a run with another logger."""
         files = sorted(self.folder.glob("logs/version_*/metrics.csv"), key=lambda file: int(file.parent.name[8:]))
@@ -94,6 +106,14 @@ class Study:
         said = [f"{model}: no result of split {', '.join(map(str, gap))}" for model, gap in gaps.items() if gap]
         return said + [f"{folder} holds a run that was not finished" for folder in self.unfinished]
 
+    @property
+    def departures(self) -> list[str]:
+        """What is said of models with published settings on other partitions."""
+        splits: dict[tuple[str, str], list[int]] = {}
+        for run in sorted(self.runs, key=lambda run: run.split):
+            splits.setdefault((run.model, run.departure), []).append(run.split)
+        return [f"{model}, splits {', '.join(map(str, of))}: {said}" for (model, said), of in splits.items() if said]
+
     def sizes(self) -> dict[str, int]:
         """Images of each dataset: as its runs counted them, else as published, else as tested in a split."""
         sizes = self.predictions.groupby(["dataset", "model", "split"]).size().groupby("dataset").max().to_dict()
@@ -124,7 +144,7 @@ def collect(sources: Iterable[Path], expected: Sequence[int] = ()) -> Study:
             if not (folder / FINISHED).is_file():
                 unfinished.append(folder)
                 continue
-            runs[folder.resolve()] = _read_run(folder)
+            runs[folder.resolve()] = read_run(folder)
             tables[(folder / FILES["predictions"]).resolve()] = read_predictions(folder / FILES["predictions"])
             tables |= {file.resolve(): _read_unseen(file) for file in (folder / EVALUATIONS).glob("*.csv")}
     if not tables:
@@ -136,6 +156,14 @@ def collect(sources: Iterable[Path], expected: Sequence[int] = ()) -> Study:
         model, split = twice.iloc[0][["model", "split"]]
         raise ScoreError(f"Two of the tables hold split {split} of {model}. Name each run once.")
     return Study(predictions, list(runs.values()), unfinished, expected)
+
+
+def read_run(folder: Path) -> Run:
+    """Read the folder of a finished run."""
+    metrics = json.loads((folder / FINISHED).read_text())
+    settings = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
+    split = settings["split"]
+    return Run(folder, metrics["run"].removesuffix(f"/{split_folder(split)}"), split, settings, metrics)
 
 
 def _run_folders(source: Path) -> list[Path]:
@@ -153,10 +181,3 @@ def _read_unseen(file: Path) -> pd.DataFrame:
     """An evaluation of a run's checkpoint: what is new in it; the run's own test part is told by the run."""
     table = read_predictions(file)
     return table[table["part"] == UNSEEN]
-
-
-def _read_run(folder: Path) -> Run:
-    metrics = json.loads((folder / FINISHED).read_text())
-    settings = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
-    split = settings["split"]
-    return Run(folder, metrics["run"].removesuffix(f"/{split_folder(split)}"), split, settings, metrics)
