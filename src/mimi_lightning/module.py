@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import lightning
@@ -15,6 +16,7 @@ from hydra.utils import get_class
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 
+from mimi_lightning.checkpoints import FORMAT, format_of, upgrade
 from mimi_lightning.errors import ConfigError, ScoreError
 from mimi_lightning.metrics import srcc, weighted_mean
 from mimi_lightning.models.clip import Judgement
@@ -100,11 +102,14 @@ class QualityModel(lightning.LightningModule):
             ConfigError: the file is missing or no checkpoint of this project.
         """
         try:
-            return cls.load_from_checkpoint(path, map_location="cpu", weights_only=True).eval()
+            checkpoint = upgrade(torch.load(path, map_location="cpu", weights_only=True))
+            model = cls(**checkpoint["hyper_parameters"])
+            model.load_state_dict(checkpoint["state_dict"])
         except FileNotFoundError as error:
             raise ConfigError(f"There is no checkpoint {path}.") from error
-        except (KeyError, TypeError, RuntimeError, EOFError) as error:
+        except (KeyError, TypeError, AttributeError, RuntimeError, EOFError, UnpicklingError) as error:
             raise ConfigError(f"{path} is no checkpoint of MIMI Lightning: {error}") from error
+        return model.eval()
 
     def forward(self, image: Tensor) -> Tensor:
         """Uint8 images [B, 3, H, W] to proxy scores [B], float32, higher is better."""
@@ -176,7 +181,19 @@ class QualityModel(lightning.LightningModule):
         """Name no pretrained weights: the checkpoint brings all weights itself, wherever it is read."""
         parameters = copy.deepcopy(dict(checkpoint["hyper_parameters"]))
         parameters["regressor"]["weights"] = "none"
-        checkpoint["hyper_parameters"] = parameters
+        checkpoint |= {"hyper_parameters": parameters, "format": FORMAT}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse to go on from a run of an earlier version: it trained otherwise. `load` reads its checkpoints.
+
+        Raises:
+            ConfigError: the checkpoint is of another format.
+        """
+        if format_of(checkpoint) != FORMAT:
+            raise ConfigError(
+                "This run was begun by an earlier version, which trained otherwise (docs/as-published.md).\n"
+                "Start it anew with overwrite=true, or finish it with that version."
+            )
 
     def _judge(self, image: Tensor) -> tuple[Tensor, Judgement | None]:
         """Proxy scores [B], and what else the regressor thinks of the images when there are other tasks."""

@@ -21,8 +21,9 @@ PICTURE = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8, generator=tor
         ("resnet18", -1, (2, 512, 2, 2)),
         ("resnet34", -2, (2, 256, 4, 4)),
         ("resnet50", -1, (2, 2048, 2, 2)),
-        ("vgg16", -1, (2, 512, 4, 4)),
-        ("vgg16", -2, (2, 512, 8, 8)),
+        ("vgg16", -1, (2, 512, 2, 2)),
+        ("vgg16", -2, (2, 512, 4, 4)),
+        ("vgg16_unpooled", -1, (2, 512, 4, 4)),
         ("efficientnet_lite0", -2, (2, 112, 4, 4)),
         ("mobilenetv3_small_050", -1, (2, 288, 2, 2)),
     ],
@@ -31,6 +32,14 @@ def test_feature_maps(name, stage, shape):
     backbone = make_backbone(name, "none", stage).eval()
     assert backbone(PICTURE).shape == shape
     assert backbone.channels == shape[1]
+
+
+def test_vgg_has_all_of_its_features_with_the_last_max_pooling():
+    backbone = make_backbone("vgg16", "none").eval()
+    features = torchvision.models.vgg16().features.eval()
+    features.load_state_dict(backbone.features.state_dict())
+    pixels = torch.rand(2, 3, 64, 64)
+    torch.testing.assert_close(backbone.features(pixels), features(pixels))
 
 
 def test_pixels_are_normalised_as_the_weights_expect():
@@ -89,8 +98,11 @@ def test_many_features_are_reduced_before_pooling():
 
 def test_the_first_layer_starts_as_kaiming_would_have_it_unpacked():
     torch.manual_seed(0)
+    """Diagonals with the Kaiming deviation of 512 x 512 inputs; off-diagonals as the mean of two such weights."""
     weight = BilinearRegressor("resnet18", "none").head[0].weight
-    assert weight.std().item() == pytest.approx(2**0.5 / 512, rel=0.01)
+    rows, columns = torch.triu_indices(512, 512)
+    assert weight[:, rows == columns].std().item() == pytest.approx(2**0.5 / 512, rel=0.01)
+    assert weight[:, rows != columns].std().item() == pytest.approx(1 / 512, rel=0.01)
 
 
 @pytest.mark.parametrize(

@@ -141,7 +141,7 @@ def test_the_order_of_datasets_changes_nothing(trained, scores):
     q, dataset = scores
     order = torch.tensor([2, 0, 1])
     reordered = copy.deepcopy(trained)
-    roles = range(len(reordered.functions.offset) // DATASETS)
+    roles = range(reordered.functions.functions // DATASETS)
     functions = torch.cat([role * DATASETS + order for role in roles])
     for parameter in reordered.parameters():
         parameter.copy_(parameter[functions])

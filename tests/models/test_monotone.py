@@ -40,21 +40,22 @@ def small(functions: int = 2) -> MonotoneStack:
 @pytest.mark.parametrize("state", ["fresh", "trained"])
 def test_integrals_equal_scipys(state, request):
     stack = copy.deepcopy(request.getfixturevalue(state)).double()
+    scale, offset = stack.scale_and_offset()
 
     @torch.no_grad()
     def density(t: np.ndarray) -> np.ndarray:
-        return stack.density(torch.from_numpy(t).squeeze(1)).mT.numpy()
+        return (scale[:, None] * stack.integrand(torch.from_numpy(t).squeeze(1))).mT.numpy()
 
     for x in (-3.3, 3.9):
         exact = cubature(density, [min(x, 0)], [max(x, 0)], rule="gk21", atol=2e-5, rtol=0)
         assert exact.status == "converged"
-        value = stack(torch.tensor(x, dtype=torch.float64), torch.arange(3)) - stack.offset
+        value = stack(torch.tensor(x, dtype=torch.float64), torch.arange(3)) - offset
         np.testing.assert_allclose(value.detach().numpy(), np.sign(x) * exact.estimate, rtol=0, atol=1e-4)
 
 
 def test_value_at_zero_is_the_offset(trained):
     with torch.no_grad():
-        assert torch.equal(trained(torch.zeros(3), torch.arange(3)), trained.offset)
+        assert torch.equal(trained(torch.zeros(3), torch.arange(3)), trained.scale_and_offset()[1])
 
 
 @pytest.mark.parametrize("state", ["fresh", "trained"])
@@ -70,7 +71,7 @@ def test_slope_is_the_density_and_constant_beyond_the_table():
     knots = stack.knots
     x = torch.cat([knots[:-1] + knots.diff() / 3, torch.tensor([-9.0, 9.0], dtype=torch.float64)]).requires_grad_()
     (slope,) = torch.autograd.grad(stack(x, torch.tensor(1)).sum(), x)
-    density = stack.density(knots)[1]
+    density = (stack.scale_and_offset()[0][:, None] * stack.integrand(knots))[1]
     between = torch.cat([density[:-1] * 2 / 3 + density[1:] / 3, density[[0, -1]]])
     torch.testing.assert_close(slope, between)
 
@@ -115,14 +116,27 @@ def test_density_never_rounds_to_zero():
     assert torch.autograd.gradcheck(elu_plus_one, moderate[::7].requires_grad_())
 
 
-def test_every_function_starts_like_linear_layers(fresh):
-    for weight, bias in zip(fresh.weights, fresh.biases, strict=True):
-        reference = torch.nn.Linear(weight.shape[2], weight.shape[1])
-        assert weight[0].shape == reference.weight.shape
-        bound = weight.shape[2] ** -0.5
-        for parameter in (weight, bias):
-            assert parameter.abs().max() <= bound
-        assert weight.std().item() == pytest.approx(bound / np.sqrt(3), rel=0.1)
+def test_every_network_starts_like_linear_layers(fresh):
+    for stack, inputs in ((fresh.integrands, 3), (fresh.constants, 2)):
+        assert stack.weights[0].shape[2] == inputs
+        for weight, bias in zip(stack.weights, stack.biases, strict=True):
+            reference = torch.nn.Linear(weight.shape[2], weight.shape[1])
+            assert weight[0].shape == reference.weight.shape
+            bound = weight.shape[2] ** -0.5
+            for parameter in (weight, bias):
+                assert parameter.abs().max() <= bound
+            assert weight.std().item() == pytest.approx(bound / np.sqrt(3), rel=0.1)
+
+
+def test_a_stack_is_its_networks_side_by_side(fresh):
+    layers = [torch.nn.Linear(n_in, n_out) for n_in, n_out in ((3, 100), (100, 100), (100, 100), (100, 1))]
+    for layer, weight, bias in zip(layers, fresh.integrands.weights, fresh.integrands.biases, strict=True):
+        layer.weight.data, layer.bias.data = weight.data[1], bias.data[1, 0]
+    points = torch.randn(7, 3)
+    one = points
+    for layer in layers[:-1]:
+        one = layer(one).relu()
+    torch.testing.assert_close(fresh.integrands(points)[1], layers[-1](one))
 
 
 def test_knots_are_graded_and_symmetric():

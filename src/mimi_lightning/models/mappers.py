@@ -36,7 +36,7 @@ class MINN(nn.Module):
         blocks: int = 1,
         hidden: Sequence[int] = (100, 100, 100),
         cells: int = 640,
-        reach: float = 16.0,
+        reach: float = 64.0,
     ) -> None:
         super().__init__()
         self.datasets = datasets

@@ -46,8 +46,9 @@ class BilinearRegressor(nn.Module):
         self.reduce = nn.Conv2d(self.backbone.channels, channels, 1) if reduces else nn.Identity()
         self.pool = SymmetricBilinearPool(channels)
         self.head = _mlp([self.pool.out_features, *hidden, 1])
-        # Kaiming's variance counts the C^2 inputs of the unpacked layer: each packed weight stands for two of them.
+        # Kaiming's variance counts the C^2 inputs of the unpacked layer; a packed weight is the mean of two of its own.
         nn.init.normal_(self.head[0].weight, std=2**0.5 / channels)
+        self.head[0].weight.data /= self.pool.scale
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Uint8 images [B, 3, H, W] to proxy scores [B] in float32.

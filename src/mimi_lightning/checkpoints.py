@@ -1,0 +1,64 @@
+"""Checkpoints of earlier versions, read as if they were of this one: the same weights, the same scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+FORMAT = 2  # of the checkpoints that this version writes; the first ones did not tell theirs
+
+Checkpoint = Mapping[str, Any]
+
+
+def upgrade(checkpoint: Checkpoint) -> Checkpoint:
+    """Bring hyper-parameters and weights of a checkpoint to this version's format."""
+    return _from_format_1(checkpoint) if format_of(checkpoint) == 1 else checkpoint
+
+
+def format_of(checkpoint: Checkpoint) -> int:
+    """Format that a checkpoint was written in."""
+    return checkpoint.get("format", 1)
+
+
+def _from_format_1(checkpoint: Checkpoint) -> Checkpoint:
+    """In format 1 VGG16 lacked its last max-pooling, and MINN's tables ended at 16, with constants for s and b."""
+    parameters, weights = dict(checkpoint["hyper_parameters"]), dict(checkpoint["state_dict"])
+    if parameters["regressor"].get("name") == "vgg16":
+        parameters["regressor"] = {**parameters["regressor"], "name": "vgg16_unpooled"}
+    if "regressor.head.0.weight" in weights:
+        weights["regressor.head.0.weight"] = _halve_off_diagonals(weights["regressor.head.0.weight"])
+    if parameters["mapper"]["_target_"] == "mimi_lightning.models.mappers.MINN":
+        parameters["mapper"] = {"reach": 16.0, **parameters["mapper"]}
+        old = {key: weights.pop(key) for key in list(weights) if key.startswith("mapper.functions.")}
+        functions = _with_networks({key.removeprefix("mapper.functions."): value for key, value in old.items()})
+        weights |= {f"mapper.functions.{key}": value for key, value in functions.items()}
+    return {**checkpoint, "hyper_parameters": parameters, "state_dict": weights}
+
+
+def _halve_off_diagonals(weight: Tensor) -> Tensor:
+    """Of a head on packed pooling, [out, C (C + 1) / 2]: off-diagonals came times sqrt(2), and now come times 2."""
+    channels = int((2 * weight.shape[1]) ** 0.5)
+    rows, columns = torch.triu_indices(channels, channels)
+    return weight / torch.where(rows == columns, 1.0, 2.0**0.5)
+
+
+def _with_networks(functions: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Increasing functions whose constants s and b are said by networks, and whose integrands have two idle inputs."""
+    weights, biases = ([functions[f"{kind}.{i}"] for i in range(_layers(functions))] for kind in ("weights", "biases"))
+    idle = weights[0].new_zeros(*weights[0].shape[:2], 2)
+    said = torch.stack([functions["log_scale"], functions["offset"]], dim=-1)[:, None]
+    silent = [torch.zeros_like(weight) for weight in weights[1:-1]]
+    networks = {
+        "integrands.weights": [torch.cat([weights[0], idle], dim=2), *weights[1:]],
+        "integrands.biases": biases,
+        "constants.weights": [idle, *silent, torch.zeros_like(weights[-1]).expand(-1, 2, -1).contiguous()],
+        "constants.biases": [*map(torch.zeros_like, biases[:-1]), said],
+    }
+    return {f"{name}.{i}": tensor for name, tensors in networks.items() for i, tensor in enumerate(tensors)}
+
+
+def _layers(functions: Mapping[str, Tensor]) -> int:
+    return sum(key.startswith("weights.") for key in functions)
