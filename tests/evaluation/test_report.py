@@ -83,6 +83,14 @@ def test_what_cannot_be_computed_is_said(fabricate, tmp_path):
     assert made.notes == ["mix/resnet34, live, splits 1, 2: every score is 0.5: a constant correlates with nothing"]
 
 
+def test_a_dataset_that_one_split_lacks_is_said(fabricate, tmp_path):
+    table = fabricate(splits=[1, 2, 4])
+    table[(table["dataset"] != "live") | (table["split"] != 2)].to_csv(tmp_path / "a.csv", index=False)
+    made = report([tmp_path / "a.csv"])
+    assert made.notes == ["mix/resnet34, live: no result of split 2"]
+    assert made.summary.query("dataset == 'weighted'")["median"].isna().all()
+
+
 def test_one_nan_refuses_the_table(fabricate, tmp_path):
     table = fabricate(splits=[1])
     table.loc[7, "proxy"] = None

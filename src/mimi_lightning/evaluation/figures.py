@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mimi_lightning.errors import ScoreError
-from mimi_lightning.evaluation.protocol import MEANS
+from mimi_lightning.evaluation.protocol import BY_SPLIT, MEANS
 from mimi_lightning.metrics import FITS
 
 POINT, CURVE, SECOND, RANGE = "#0072B2", "#D55E00", "#000000", "#999999"
@@ -131,7 +131,7 @@ def draw_labels(predictions: pd.DataFrame) -> Figure:
 
 
 def draw_splits(results: pd.DataFrame, figure_name: str, label: str) -> Figure:
-    """Box plot of one figure over splits: each dataset, then the two means; one box a model.
+    """Box plot of one figure over splits: each dataset, then the two means of each split; one box a model.
 
     Args:
         results: of `score_splits`.
@@ -154,7 +154,7 @@ def draw_splits(results: pd.DataFrame, figure_name: str, label: str) -> Figure:
             **_box(COLOURS[number % 7], HATCHES[number % 7]),
         )
         boxes["boxes"][0].set_label(model)
-    axis.set_xticks(range(len(names)), names)
+    axis.set_xticks(range(len(names)), [BY_SPLIT.get(name, name).replace(" by", "\nby") for name in names])
     axis.axvline(len(names) - len(MEANS) - 0.5, color=RANGE, linewidth=0.9, linestyle=":")
     axis.set_ylabel(f"{label} (test part, over splits)")
     figure.legend(loc="outside upper center", ncols=min(3, len(models)), frameon=False)

@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from mimi_lightning.evaluation import tables
-from mimi_lightning.evaluation.protocol import MEANS, SHOWN
+from mimi_lightning.evaluation.protocol import OVER_DATASETS, SHOWN
 from mimi_lightning.evaluation.study import Run, described_datasets
 from mimi_lightning.progress import in_threads
 
@@ -59,7 +59,7 @@ def _numbers(report: Report) -> dict[str, Any]:
     return {
         "figures": SHOWN,
         "lower": tables.LOWER_IS_BETTER,
-        "means": MEANS,
+        "means": OVER_DATASETS,
         "models": study.models,
         "images": int(study.tested.drop_duplicates(["dataset", "image"]).shape[0]),
         "summary": _records(report.summary),

@@ -14,6 +14,8 @@ from mimi_lightning.errors import ScoreError
 from mimi_lightning.metrics import correlations, fitted_figures, weighted_mean
 
 MEANS = ("weighted", "mean")  # rows over all datasets
+BY_SPLIT = {name: f"{name} by split" for name in MEANS}  # over splits: how the figure of each split varies
+OVER_DATASETS = (*MEANS, *BY_SPLIT.values())
 SHOWN = {
     "srcc": "SRCC",
     "krcc": "KRCC",

@@ -113,7 +113,7 @@ def make_report(study: Study, quality: Path | None = None, lists: Path | None = 
             if row.excluded
         ),
     ]
-    summary, breakdown, cross = summarise(results), break_down(study), cross_test(study)
+    summary, breakdown, cross = summarise(results, study.sizes()), break_down(study), cross_test(study)
     return Report(study, results, summary, breakdown, comparisons, alignment, cross, notes)
 
 

@@ -13,7 +13,7 @@ from rich import box
 from rich.table import Table
 
 from mimi_lightning.evaluation.predictions import UNSEEN
-from mimi_lightning.evaluation.protocol import MEANS, SHOWN
+from mimi_lightning.evaluation.protocol import BY_SPLIT, OVER_DATASETS, SHOWN
 
 if TYPE_CHECKING:
     from mimi_lightning.evaluation.report import Report
@@ -27,11 +27,11 @@ LOWER_IS_BETTER = ("rmse_4p", "rmse_5p")
 
 
 def overview(summary: pd.DataFrame, figure: str, value: str = "median") -> pd.DataFrame:
-    """One figure of all models: rows models, columns datasets, then `weighted` and `mean`."""
+    """One figure of all models: rows models, columns datasets, then `OVER_DATASETS`."""
     rows = summary[summary["figure"] == figure]
     table = rows.pivot(index="model", columns="dataset", values=value)
-    datasets = [name for name in table if name not in MEANS]
-    return table[[*datasets, *(name for name in MEANS if name in table)]].rename_axis(index=None, columns=None)
+    datasets = [name for name in table if name not in OVER_DATASETS]
+    return table[[*datasets, *(name for name in OVER_DATASETS if name in table)]].rename_axis(index=None, columns=None)
 
 
 def best(table: pd.DataFrame, figure: str) -> pd.DataFrame:
@@ -62,7 +62,7 @@ def latex(summary: pd.DataFrame) -> str:
     """SRCC and PLCC after the 4-parameter fit, medians over splits, as booktabs tables; the best in bold."""
     tables = []
     for figure in ("srcc", "plcc_4p"):
-        medians = overview(summary, figure)
+        medians = overview(summary, figure).drop(columns=BY_SPLIT.values())
         bold = best(medians, figure)
         style = (
             medians.style.format(precision=3, na_rep="--")
@@ -83,7 +83,7 @@ def terminal(report: Report) -> Iterator[Table]:
     for model, rows in report.summary.groupby("model", sort=False):
         splits = int(rows["splits"].max())
         title = f"{model}: proxy score against MOS, median of {splits} split{'s' * (splits > 1)}"
-        yield _grid(title, _of_model(rows), sections=[len(rows["dataset"].unique()) - len(MEANS)])
+        yield _grid(title, _of_model(rows), sections=[len(rows["dataset"].unique()) - len(OVER_DATASETS)])
 
 
 def alignment_table(alignment: pd.DataFrame) -> Table:
