@@ -14,15 +14,20 @@ from mimi_lightning.evaluation.predictions import UNSEEN
 from mimi_lightning.evaluation.protocol import BY_SPLIT, MEANS, OVER_DATASETS, SHOWN, score_run
 from mimi_lightning.evaluation.statistics import bootstrap, paired_test
 from mimi_lightning.evaluation.study import Study
-from mimi_lightning.metrics import fit_logistic4, srcc, weighted_mean
+from mimi_lightning.metrics import FITS, srcc, weighted_mean
 from mimi_lightning.progress import in_threads
 
 OVER_SPLITS = ["median", "mean", "std", "min", "max"]
 LEAST = 5  # images; a rank correlation of fewer says nothing
 
 
-def score_splits(study: Study, progress: bool = False) -> pd.DataFrame:
+def score_splits(study: Study, fits: str = "least", progress: bool = False) -> pd.DataFrame:
     """Figures of every model, split and dataset, with bootstrap intervals.
+
+    Args:
+        study: runs and tables.
+        fits: kind of the logistic fits, see `metrics.FITS`.
+        progress: show a bar.
 
     Returns:
         One row each; columns model, split, dataset (or `weighted`, `mean`), n, the figures of `score_run`, srcc_low,
@@ -33,7 +38,7 @@ def score_splits(study: Study, progress: bool = False) -> pd.DataFrame:
 
     def score(group: tuple[tuple[str, int], pd.DataFrame]) -> pd.DataFrame:
         (model, split), rows = group
-        table = score_run(rows, sizes).join(bootstrap(rows, sizes))
+        table = score_run(rows, sizes, fits).join(bootstrap(rows, sizes))
         return table.rename_axis("dataset").reset_index().assign(model=model, split=split)
 
     table = pd.concat(in_threads(score, groups, "Scoring the splits", progress), ignore_index=True)
@@ -148,24 +153,24 @@ def break_down(study: Study) -> pd.DataFrame:
     return pd.DataFrame(found, columns=[*keys, "n", "splits", "srcc"])
 
 
-def add_errors(predictions: pd.DataFrame) -> pd.DataFrame:
+def add_errors(predictions: pd.DataFrame, fits: str = "least") -> pd.DataFrame:
     """Add `error`: predicted MOS - MOS, as a share of the range of the dataset's labels.
 
-    Where no prediction is known, the proxy score is mapped to MOS by the 4-parameter logistic fit of that split, and by
-    nothing (NaN) where there is no fit.
+    Where no prediction is known, the proxy score is mapped to MOS by the 4-parameter logistic fit of that split (`fits`
+    is its kind, see `metrics.FITS`), and by nothing (NaN) where there is no fit.
     """
     table = predictions.copy()
     for _, rows in predictions.groupby(["model", "split", "dataset"]):
         predicted = rows["prediction"]
         if predicted.isna().any():
-            predicted = predicted.fillna(_fitted(rows))
+            predicted = predicted.fillna(_fitted(rows, fits))
         table.loc[rows.index, "error"] = (predicted - rows["mos"]) / (np.ptp(rows["mos"]) or np.nan)
     return table
 
 
-def _fitted(rows: pd.DataFrame) -> pd.Series:
+def _fitted(rows: pd.DataFrame, fits: str) -> pd.Series:
     try:
-        fit = fit_logistic4(rows["proxy"].to_numpy(), rows["mos"].to_numpy())
+        fit = FITS[fits]["4p"](rows["proxy"].to_numpy(), rows["mos"].to_numpy())
         return pd.Series(fit(rows["proxy"].to_numpy()), index=rows.index)
     except ScoreError:
         return pd.Series(np.nan, index=rows.index)
