@@ -146,6 +146,13 @@ def _add_report(verbs: argparse._SubParsersAction) -> None:
     report.add_argument(
         "--lists", metavar="DIR", type=Path, help="published lists: aligns their labels without any run"
     )
+    report.add_argument(
+        "--fits",
+        choices=("least", "published"),
+        default="least",
+        help="logistic fits of PLCC and RMSE: of least residual, or from the one published start, to compare with "
+        "published figures (%(default)s)",
+    )
     report.set_defaults(run=_report)
 
 
@@ -154,7 +161,7 @@ def _report(args: argparse.Namespace) -> int:
     from mimi_lightning.evaluation.report import report, show_alignment
 
     if args.sources:
-        report(args.sources, args.out, (), args.alignment, args.lists, args.images)
+        report(args.sources, args.out, (), args.alignment, args.lists, args.images, args.fits)
     elif args.alignment is not None and args.lists is not None:
         show_alignment(align_lists(args.lists, args.alignment))
     else:

@@ -4,6 +4,7 @@ Pure functions on one-dimensional arrays, in float64. Scores from which a figure
 nothing is ever reported as 0 or NaN.
 """
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ Array = NDArray[np.float64]
 # to a step between two neighbouring images.
 SLOPES = 0.1, 1000.0
 STEPS = 2000  # of a fit; a step between two neighbouring images takes some hundred
+EVALUATIONS = 1_000_000  # of a curve from the published start; along flat valleys it needs a good part of them
 
 
 def srcc(score: ArrayLike, mos: ArrayLike) -> float:
@@ -119,7 +121,30 @@ def fit_logistic5(score: ArrayLike, mos: ArrayLike) -> LogisticFit:
     return LogisticFit(logistic5, (rise, slope, centre, tilt, level + rise / 2 - tilt * float(x.mean())))
 
 
-FITS = {"4p": fit_logistic4, "5p": fit_logistic5}
+def published_logistic4(score: ArrayLike, mos: ArrayLike) -> LogisticFit:
+    """The 4-parameter fit of LIQE's script: Levenberg-Marquardt from max mos, min mos, mean score and its deviation.
+
+    One start finds a local minimum: use it to compare with published figures. Arguments and errors as in
+    `fit_logistic4`.
+    """
+    x, y = _checked(score, mos, least=4)
+    return _from_start(logistic4, (y.max(), y.min(), x.mean(), x.std()), x, y)
+
+
+def published_logistic5(score: ArrayLike, mos: ArrayLike) -> LogisticFit:
+    """The 5-parameter fit of UNIQUE's script: Levenberg-Marquardt from 10, 0, mean score, 0.1, 0.1.
+
+    One start finds a local minimum, on another scale of the scores another one: use it to compare with published
+    figures. Arguments and errors as in `fit_logistic5`.
+    """
+    x, y = _checked(score, mos, least=5)
+    return _from_start(logistic5, (10, 0, x.mean(), 0.1, 0.1), x, y)
+
+
+FITS = {
+    "least": {"4p": fit_logistic4, "5p": fit_logistic5},
+    "published": {"4p": published_logistic4, "5p": published_logistic5},
+}
 
 
 def correlations(score: ArrayLike, mos: ArrayLike) -> dict[str, float]:
@@ -127,9 +152,12 @@ def correlations(score: ArrayLike, mos: ArrayLike) -> dict[str, float]:
     return {"srcc": srcc(score, mos), "krcc": krcc(score, mos), "plcc": plcc(score, mos)}
 
 
-def fitted_figures(score: ArrayLike, mos: ArrayLike, curve: str) -> dict[str, float]:
-    """plcc_4p and rmse_4p after the 4-parameter fit (`curve` 4p), or the same of 5p; errors as in `fit_logistic5`."""
-    fitted = FITS[curve](score, mos)(score)
+def fitted_figures(score: ArrayLike, mos: ArrayLike, curve: str, fits: str = "least") -> dict[str, float]:
+    """plcc_4p and rmse_4p after the 4-parameter fit (`curve` 4p), or the same of 5p; errors as in `fit_logistic5`.
+
+    `fits` names a kind of `FITS`: the `least` residual, or `published` starts.
+    """
+    fitted = FITS[fits][curve](score, mos)(score)
     return {f"plcc_{curve}": plcc(fitted, mos), f"rmse_{curve}": rmse(fitted, mos)}
 
 
@@ -204,6 +232,17 @@ def _least_residual(x: Array, y: Array, others: Array) -> tuple[float, float, tu
     shift, slope = best.x[0], np.exp(best.x[1])
     centre = x.mean() + shift / slope * x.std()
     return float(centre), float(slope / x.std()), tuple(map(float, solve(best.x)[0]))
+
+
+def _from_start(curve: Callable[..., Array], start: tuple[float, ...], x: Array, y: Array) -> LogisticFit:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optimize.OptimizeWarning)  # no covariance is asked for
+        try:
+            parameters, _ = optimize.curve_fit(curve, x, y, start, method="lm", maxfev=EVALUATIONS)
+        except RuntimeError as error:
+            fault = f"the logistic fit of {len(x)} scores did not converge from the published start"
+            raise ScoreError(fault) from error
+    return LogisticFit(curve, tuple(parameters.tolist()))
 
 
 def _best_nodes(u: Array, y: Array, others: Array, count: int = 5) -> list[tuple[float, float]]:

@@ -7,9 +7,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from mimi_lightning.cli import main
 from mimi_lightning.errors import ScoreError
+from mimi_lightning.evaluation.protocol import FITTED
 from mimi_lightning.evaluation.report import report
 from mimi_lightning.evaluation.study import Run, Study, collect
+from mimi_lightning.metrics import FITS, fitted_figures
 
 
 @pytest.fixture
@@ -26,7 +29,7 @@ def test_a_report_of_two_tables(tables, tmp_path, capsys):
     assert made.notes == ["mix/vgg_16&more: no result of split 2"]
     shown = capsys.readouterr().out
     assert "no result of split 2" in shown
-    assert "weighted" in shown
+    assert "\nweighted by split  ." in shown  # in one line of 80 columns
     results = pd.read_csv(tmp_path / "out" / "results.csv")
     assert len(results) == (3 + 2) * 5
     numbers = json.loads((tmp_path / "out" / "report.json").read_text())
@@ -75,12 +78,37 @@ def test_one_dataset_one_split_and_ties(fabricate, tmp_path):
     assert (tmp_path / "report" / "report.html").is_file()
 
 
+@pytest.mark.parametrize("fits", FITS)
+def test_a_report_says_its_fits_everywhere(fabricate, tmp_path, capsys, fits):
+    fabricate(splits=[2], datasets=["live"]).to_csv(tmp_path / "a.csv", index=False)
+    assert main(["report", str(tmp_path / "a.csv"), "--fits", fits]) == 0
+    assert f"{FITTED[fits]}s" in capsys.readouterr().out
+    out = tmp_path / "report"
+    assert json.loads((out / "report.json").read_text())["fits"] == fits
+    for name in ("report.md", "report.tex", "report.html"):
+        text = (out / name).read_text()
+        assert f"PLCC 4p ({FITTED[fits]})" in text
+        assert FITTED[next(kind for kind in FITS if kind != fits)] not in text
+    rows = pd.read_csv(tmp_path / "a.csv")
+    results = pd.read_csv(out / "results.csv").set_index("dataset")
+    expected = fitted_figures(rows["proxy"], rows["mos"], "5p", fits)
+    assert results.loc["live", list(expected)].tolist() == pytest.approx(list(expected.values()))
+
+
 def test_what_cannot_be_computed_is_said(fabricate, tmp_path):
     table = fabricate(splits=[1, 2])
     table.loc[table["dataset"] == "live", "proxy"] = 0.5
     table.to_csv(tmp_path / "a.csv", index=False)
     made = report([tmp_path / "a.csv"])
     assert made.notes == ["mix/resnet34, live, splits 1, 2: every score is 0.5: a constant correlates with nothing"]
+
+
+def test_a_dataset_that_one_split_lacks_is_said(fabricate, tmp_path):
+    table = fabricate(splits=[1, 2, 4])
+    table[(table["dataset"] != "live") | (table["split"] != 2)].to_csv(tmp_path / "a.csv", index=False)
+    made = report([tmp_path / "a.csv"])
+    assert made.notes == ["mix/resnet34, live: no result of split 2"]
+    assert made.summary.query("dataset == 'weighted'")["median"].isna().all()
 
 
 def test_one_nan_refuses_the_table(fabricate, tmp_path):

@@ -38,12 +38,55 @@ def test_figures_of_every_split(study):
 def test_over_splits_by_hand():
     results = pd.DataFrame({"model": "m", "split": [1, 2, 3, 4], "dataset": "live", "srcc": [0.9, 0.8, 0.6, 0.7]})
     results = results.assign(krcc=[0.1, np.nan, 0.2, 0.3], **dict.fromkeys(OTHERS, 0.5))
-    table = summarise(results).set_index("figure")
+    table = summarise(results, SIZES).set_index(["dataset", "figure"]).loc["live"]
     row = table.loc["srcc", ["splits", "median", "mean", "std", "min", "max"]].tolist()
     assert row == pytest.approx([4, 0.75, 0.75, np.sqrt(0.05 / 3), 0.6, 0.9])
     assert (
         table.loc["krcc", ["median", "mean", "std"]].isna().all()
     )  # a split without a figure is not left out silently
+
+
+@pytest.fixture
+def two_datasets():
+    """Three splits of two datasets, the second three times as large, with the rows that `score_run` adds."""
+    figures = {"live": [0.9, 0.8, 0.7], "bid": [0.4, 0.9, 0.6]}
+    figures |= {"weighted": [0.525, 0.875, 0.625], "mean": [0.65, 0.85, 0.65]}
+    tables = [pd.DataFrame({"dataset": name, "split": [1, 2, 3], "srcc": values}) for name, values in figures.items()]
+    return pd.concat(tables).assign(model="m", krcc=0.5, **dict.fromkeys(OTHERS, 0.5))
+
+
+def test_published_tables_weigh_the_medians(two_datasets):
+    """(100 * .8 + 300 * .6) / 400 = .65, while the median of each split's weighted figure is .625."""
+    table = summarise(two_datasets, {"live": 100, "bid": 300}).query("figure == 'srcc'").set_index("dataset")
+    assert list(table.index) == ["bid", "live", "weighted", "mean", "weighted by split", "mean by split"]
+    assert set(table["splits"]) == {3}
+    assert table.loc["weighted", ["median", "mean"]].tolist() == pytest.approx([0.65, 0.675])
+    assert table.loc["mean", ["median", "mean"]].tolist() == pytest.approx([0.7, 0.5 * (0.8 + 1.9 / 3)])
+    assert table.loc[["weighted", "mean"], ["std", "min", "max"]].isna().all(axis=None)
+    by_split = table.loc["weighted by split", ["median", "mean", "std", "min", "max"]].tolist()
+    assert by_split == pytest.approx([0.625, 0.675, np.std([0.525, 0.875, 0.625], ddof=1), 0.525, 0.875])
+    assert table.loc["mean by split", ["median", "mean"]].tolist() == pytest.approx([0.65, 2.15 / 3])
+
+
+def test_nothing_is_weighted_without_a_figure_of_each_split(two_datasets):
+    """Neither where a figure is NaN nor where a split lacks a dataset."""
+    over_datasets = ["weighted", "mean", "weighted by split", "mean by split"]
+    absent = (two_datasets["dataset"] == "live") & (two_datasets["split"] == 2)
+    several = (two_datasets["dataset"] != "bid") & (two_datasets["split"] == 2)
+    for results in (two_datasets[~absent], two_datasets.assign(srcc=two_datasets["srcc"].mask(several))):
+        table = summarise(results, {"live": 100, "bid": 300}).query("figure == 'srcc'").set_index("dataset")
+        assert table.loc[over_datasets, "median"].isna().all()
+        assert table.at["bid", "median"] == 0.6
+
+
+def test_one_split_has_one_weighted_figure(study):
+    one = score_splits(study).query("model == 'a/resnet34' and split == 2")
+    table = summarise(one, SIZES).set_index(["figure", "dataset"])["median"]
+    for figure in ("srcc", "plcc_5p"):
+        for name in ("weighted", "mean"):
+            expected = one.set_index("dataset").at[name, figure]
+            assert table[figure, name] == pytest.approx(expected, abs=1e-12)
+            assert table[figure, f"{name} by split"] == expected
 
 
 def test_bootstrap_intervals_cover_what_a_normal_sample_says():
@@ -80,7 +123,7 @@ def test_paired_test_by_hand():
 def test_models_are_compared_on_the_splits_they_share(study):
     found, refused = compare(study, score_splits(study))
     assert not refused
-    assert set(found["dataset"]) == {"csiq", "koniq", "live", "weighted", "mean"}
+    assert set(found["dataset"]) == {"csiq", "koniq", "live", "weighted by split", "mean by split"}
     assert set(found["splits"]) == {2}
     assert (found["difference"] > 0).all()
 

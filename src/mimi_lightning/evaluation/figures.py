@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mimi_lightning.errors import ScoreError
-from mimi_lightning.evaluation.protocol import MEANS
+from mimi_lightning.evaluation.protocol import BY_SPLIT, FITTED, MEANS
 from mimi_lightning.metrics import FITS
 
 POINT, CURVE, SECOND, RANGE = "#0072B2", "#D55E00", "#000000", "#999999"
@@ -50,11 +50,12 @@ def draw_mappings(
     return figure
 
 
-def draw_scatter(predictions: pd.DataFrame) -> Figure:
+def draw_scatter(predictions: pd.DataFrame, fits: str = "least") -> Figure:
     """MOS over proxy score, one panel a dataset, with both logistic curves that the protocol fits.
 
     Args:
         predictions: test rows of one model and split.
+        fits: kind of the logistic fits, see `metrics.FITS`.
     """
     names = sorted(predictions["dataset"].unique())
     figure, axes = _panels(names)
@@ -63,16 +64,17 @@ def draw_scatter(predictions: pd.DataFrame) -> Figure:
         score, mos = group["proxy"].to_numpy(), group["mos"].to_numpy()
         axis.scatter(score, mos, s=10, color=POINT, alpha=0.5, linewidths=0, rasterized=True, label="test images")
         grid = np.linspace(score.min(), score.max(), 300)
-        for (curve, fit), style in zip(FITS.items(), ((CURVE, "-"), (SECOND, "--")), strict=True):
+        for (curve, fit), style in zip(FITS[fits].items(), ((CURVE, "-"), (SECOND, "--")), strict=True):
             try:
-                axis.plot(grid, fit(score, mos)(grid), color=style[0], linestyle=style[1], label=f"logistic, {curve}")
+                fitted = fit(score, mos)(grid)
             except ScoreError:  # the results say why
                 continue
+            axis.plot(grid, fitted, color=style[0], linestyle=style[1], label=f"{curve} {FITTED[fits]}")
         axis.set_title(f"{name}   n {len(group):,}", fontsize=10)
         axis.set_ylabel("MOS (native scale)")
         axis.set_ylim(*_padded(mos))
     figure.supxlabel("proxy score")
-    figure.legend(*_handles(axes), loc="outside upper right", ncols=3, frameon=False)
+    figure.legend(*_handles(axes), loc="outside upper right", ncols=min(3, len(names)), frameon=False)
     return figure
 
 
@@ -131,7 +133,7 @@ def draw_labels(predictions: pd.DataFrame) -> Figure:
 
 
 def draw_splits(results: pd.DataFrame, figure_name: str, label: str) -> Figure:
-    """Box plot of one figure over splits: each dataset, then the two means; one box a model.
+    """Box plot of one figure over splits: each dataset, then the two means of each split; one box a model.
 
     Args:
         results: of `score_splits`.
@@ -154,9 +156,9 @@ def draw_splits(results: pd.DataFrame, figure_name: str, label: str) -> Figure:
             **_box(COLOURS[number % 7], HATCHES[number % 7]),
         )
         boxes["boxes"][0].set_label(model)
-    axis.set_xticks(range(len(names)), names)
+    axis.set_xticks(range(len(names)), [BY_SPLIT.get(name, name).replace(" by", "\nby") for name in names])
     axis.axvline(len(names) - len(MEANS) - 0.5, color=RANGE, linewidth=0.9, linestyle=":")
-    axis.set_ylabel(f"{label} (test part, over splits)")
+    axis.set_ylabel(f"{label}\n(test part, over splits)")
     figure.legend(loc="outside upper center", ncols=min(3, len(models)), frameon=False)
     _bare(axis)
     return figure

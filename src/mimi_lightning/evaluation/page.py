@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from mimi_lightning.evaluation import tables
-from mimi_lightning.evaluation.protocol import MEANS, SHOWN
+from mimi_lightning.evaluation.protocol import OVER_DATASETS, SHOWN, titled
 from mimi_lightning.evaluation.study import Run, described_datasets
 from mimi_lightning.progress import in_threads
 
@@ -57,9 +57,9 @@ def _part(name: str) -> str:
 def _numbers(report: Report) -> dict[str, Any]:
     study = report.study
     return {
-        "figures": SHOWN,
+        "figures": {figure: titled(figure, report.fits) for figure in SHOWN},
         "lower": tables.LOWER_IS_BETTER,
-        "means": MEANS,
+        "means": OVER_DATASETS,
         "models": study.models,
         "images": int(study.tested.drop_duplicates(["dataset", "image"]).shape[0]),
         "summary": _records(report.summary),

@@ -11,9 +11,11 @@ from rich import box
 from rich.table import Table
 
 from mimi_lightning.errors import ScoreError
-from mimi_lightning.metrics import correlations, fitted_figures, weighted_mean
+from mimi_lightning.metrics import FITS, correlations, fitted_figures, weighted_mean
 
 MEANS = ("weighted", "mean")  # rows over all datasets
+BY_SPLIT = {name: f"{name} by split" for name in MEANS}  # over splits: how the figure of each split varies
+OVER_DATASETS = (*MEANS, *BY_SPLIT.values())
 SHOWN = {
     "srcc": "SRCC",
     "krcc": "KRCC",
@@ -23,20 +25,27 @@ SHOWN = {
     "rmse_4p": "RMSE 4p",
     "rmse_5p": "RMSE 5p",
 }
+FITTED = {"least": "least-residual fit", "published": "published fit"}  # what kinds of `metrics.FITS` are called
 
 
-def score_run(predictions: pd.DataFrame, sizes: Mapping[str, int]) -> pd.DataFrame:
+def titled(figure: str, fits: str) -> str:
+    """Heading of a figure: where it follows a fit, with the kind of that."""
+    return SHOWN[figure] + (f" ({FITTED[fits]})" if figure.endswith(("4p", "5p")) else "")
+
+
+def score_run(predictions: pd.DataFrame, sizes: Mapping[str, int], fits: str = "least") -> pd.DataFrame:
     """Figures of the proxy scores against MOS.
 
     Args:
         predictions: predictions table of one run and part.
         sizes: images of each dataset, all parts together; they weigh the weighted mean.
+        fits: kind of the logistic fits, see `metrics.FITS`.
 
     Returns:
         One row a dataset, then `weighted` and `mean`; the published figures and a column `note` that says
         why a figure of this dataset is nan. A mean over nan is nan.
     """
-    rows = {name: _figures(group) for name, group in predictions.groupby("dataset")}
+    rows = {name: _figures(group, fits) for name, group in predictions.groupby("dataset")}
     table = pd.DataFrame.from_dict(rows, orient="index")
     comparable = table[[name for name in SHOWN if not name.startswith("rmse")]]  # RMSE has native units
     table.loc["weighted"] = {name: weighted_mean(comparable[name].to_dict(), sizes) for name in comparable}
@@ -46,10 +55,10 @@ def score_run(predictions: pd.DataFrame, sizes: Mapping[str, int]) -> pd.DataFra
     return table.astype({"n": int})
 
 
-def _figures(group: pd.DataFrame) -> dict[str, float | str]:
+def _figures(group: pd.DataFrame, fits: str) -> dict[str, float | str]:
     row = {"n": len(group), "note": "", **dict.fromkeys(SHOWN, math.nan)}
     notes = {}  # a dictionary, since one cause may spoil all
-    for figures in (correlations, partial(fitted_figures, curve="4p"), partial(fitted_figures, curve="5p")):
+    for figures in (correlations, *(partial(fitted_figures, curve=curve, fits=fits) for curve in FITS[fits])):
         try:
             row |= figures(group["proxy"].to_numpy(), group["mos"].to_numpy())
         except ScoreError as error:

@@ -23,7 +23,7 @@ from mimi_lightning.evaluation.figures import (
     draw_training,
 )
 from mimi_lightning.evaluation.page import write_page
-from mimi_lightning.evaluation.protocol import SHOWN
+from mimi_lightning.evaluation.protocol import titled
 from mimi_lightning.evaluation.study import FILES, Study, collect
 from mimi_lightning.evaluation.summary import add_errors, break_down, compare, cross_test, score_splits, summarise
 
@@ -40,6 +40,7 @@ class Report:
         comparisons: of every two models; see `compare`.
         alignment: model, split, scores, n, srcc, plcc, rmse, excluded (rated images that were trained on).
         cross: every model on every dataset, also unseen ones; see `cross_test`.
+        fits: kind of the logistic fits, see `metrics.FITS`.
         notes: what a reader has to know: missing splits, partitions other than published, figures that could not be
             computed, exclusions.
     """
@@ -51,6 +52,7 @@ class Report:
     comparisons: pd.DataFrame
     alignment: pd.DataFrame
     cross: pd.DataFrame
+    fits: str
     notes: Sequence[str]
 
 
@@ -61,6 +63,7 @@ def report(
     quality: Path | None = None,
     lists: Path | None = None,
     images: Path | None = None,
+    fits: str = "least",
 ) -> Report:
     """Make, write and show the report of some runs.
 
@@ -71,6 +74,7 @@ def report(
         quality: ratings that compare across datasets, see `make_report`.
         lists: published lists, see `make_report`.
         images: root of the datasets' folders, for tables that belong to no run.
+        fits: kind of the logistic fits, see `metrics.FITS`.
 
     Raises:
         ScoreError: nothing to report, or something wrong in it.
@@ -79,13 +83,19 @@ def report(
         raise ScoreError(f"There is no {quality}: --alignment names the file of ratings.")
     first = sources[0]
     folder = out or (first if first.is_dir() else first.parent) / "report"
-    made = make_report(collect(sources, expected), quality, lists, progress=True)
+    made = make_report(collect(sources, expected), quality, lists, fits, progress=True)
     write_report(made, folder, images)
     show_report(made, folder)
     return made
 
 
-def make_report(study: Study, quality: Path | None = None, lists: Path | None = None, progress: bool = False) -> Report:
+def make_report(
+    study: Study,
+    quality: Path | None = None,
+    lists: Path | None = None,
+    fits: str = "least",
+    progress: bool = False,
+) -> Report:
     """Compute all numbers of a study.
 
     Args:
@@ -93,11 +103,12 @@ def make_report(study: Study, quality: Path | None = None, lists: Path | None = 
         quality: ratings that compare across datasets (see `read_quality`); without it the alignment is what the runs
             told of themselves, on the miniature datasets.
         lists: published lists, for tables that belong to no run; see `align_study`.
+        fits: kind of the logistic fits, see `metrics.FITS`.
         progress: show a bar.
     """
     alignment, refused = align_study(study, quality, lists) if quality else (told_by_runs(study.runs), [])
-    study = replace(study, predictions=add_errors(study.predictions))
-    results = score_splits(study, progress)
+    study = replace(study, predictions=add_errors(study.predictions, fits))
+    results = score_splits(study, fits, progress)
     comparisons, other_parts = compare(study, results)
     failed = results[results["note"] != ""].groupby(["model", "dataset", "note"])["split"].agg(list)
     notes = [
@@ -115,8 +126,8 @@ def make_report(study: Study, quality: Path | None = None, lists: Path | None = 
             if row.excluded
         ),
     ]
-    summary, breakdown, cross = summarise(results), break_down(study), cross_test(study)
-    return Report(study, results, summary, breakdown, comparisons, alignment, cross, notes)
+    summary, breakdown, cross = summarise(results, study.sizes()), break_down(study), cross_test(study)
+    return Report(study, results, summary, breakdown, comparisons, alignment, cross, fits, notes)
 
 
 def write_report(report: Report, folder: Path, images: Path | None = None) -> None:
@@ -124,18 +135,19 @@ def write_report(report: Report, folder: Path, images: Path | None = None) -> No
     folder.mkdir(parents=True, exist_ok=True)
     report.results.to_csv(folder / "results.csv", index=False)
     report.breakdown.to_csv(folder / "breakdown.csv", index=False)
-    numbers = {
+    records = {
         name: json.loads(getattr(report, name).to_json(orient="records", double_precision=15))
         for name in ("summary", "comparisons", "alignment", "cross")
     }
-    (folder / "report.json").write_text(json.dumps({**numbers, "notes": list(report.notes)}, indent=2) + "\n")
+    numbers = {"fits": report.fits, **records, "notes": list(report.notes)}
+    (folder / "report.json").write_text(json.dumps(numbers, indent=2) + "\n")
     figures = folder / "figures"
     figures.mkdir(exist_ok=True)
     for name, figure in draw_report(report):
         for suffix in ("pdf", "png"):
             figure.savefig(figures / f"{name}.{suffix}", dpi=200)
     (folder / "report.md").write_text(tables.markdown(report))
-    (folder / "report.tex").write_text(tables.latex(report.summary))
+    (folder / "report.tex").write_text(tables.latex(report))
     write_page(report, folder / "report.html", images, progress=True)
 
 
@@ -146,13 +158,13 @@ def draw_report(report: Report) -> Iterator[tuple[str, Figure]]:
         File name without suffix, figure.
     """
     for figure in ("srcc", "plcc_4p"):
-        yield f"splits-{figure}", draw_splits(report.results, figure, SHOWN[figure])
+        yield f"splits-{figure}", draw_splits(report.results, figure, titled(figure, report.fits))
     if report.breakdown["srcc"].notna().any():
         yield "distortions", draw_distortions(report.breakdown)
     for (model, split), rows in report.study.tested.groupby(["model", "split"]):
         if split == report.study.splits[model][0]:
             name = model.replace("/", "-")
-            yield f"scatter-{name}", draw_scatter(rows)
+            yield f"scatter-{name}", draw_scatter(rows, report.fits)
             if rows["aligned"].notna().all():
                 yield f"labels-{name}", draw_labels(rows)
     for model in report.study.models:
@@ -171,6 +183,7 @@ def show_report(report: Report, folder: Path) -> None:
     console = Console(soft_wrap=True)
     for table in tables.terminal(report):
         console.print(table)
+        console.print()
     for note in report.notes:
         console.print(note, style="yellow", markup=False, highlight=False)
     console.print(f"report      {folder / 'report.html'}", highlight=False)

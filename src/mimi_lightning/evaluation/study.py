@@ -103,7 +103,9 @@ class Study:
         """What is said of splits that are not there."""
         wanted = set(self.expected).union(*self.splits.values())
         gaps = {model: sorted(wanted - set(splits)) for model, splits in self.splits.items()}
-        said = [f"{model}: no result of split {', '.join(map(str, gap))}" for model, gap in gaps.items() if gap]
+        for (model, dataset), there in self.tested.groupby(["model", "dataset"])["split"]:
+            gaps[f"{model}, {dataset}"] = sorted(set(self.splits[model]) - set(there))
+        said = [f"{name}: no result of split {', '.join(map(str, gap))}" for name, gap in gaps.items() if gap]
         return said + [f"{folder} holds a run that was not finished" for folder in self.unfinished]
 
     @property

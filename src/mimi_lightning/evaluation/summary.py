@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from itertools import combinations
 
 import numpy as np
@@ -10,18 +11,23 @@ import pandas as pd
 
 from mimi_lightning.errors import ScoreError
 from mimi_lightning.evaluation.predictions import UNSEEN
-from mimi_lightning.evaluation.protocol import MEANS, SHOWN, score_run
+from mimi_lightning.evaluation.protocol import BY_SPLIT, MEANS, OVER_DATASETS, SHOWN, score_run
 from mimi_lightning.evaluation.statistics import bootstrap, paired_test
 from mimi_lightning.evaluation.study import Study
-from mimi_lightning.metrics import fit_logistic4, srcc
+from mimi_lightning.metrics import FITS, srcc, weighted_mean
 from mimi_lightning.progress import in_threads
 
 OVER_SPLITS = ["median", "mean", "std", "min", "max"]
 LEAST = 5  # images; a rank correlation of fewer says nothing
 
 
-def score_splits(study: Study, progress: bool = False) -> pd.DataFrame:
+def score_splits(study: Study, fits: str = "least", progress: bool = False) -> pd.DataFrame:
     """Figures of every model, split and dataset, with bootstrap intervals.
+
+    Args:
+        study: runs and tables.
+        fits: kind of the logistic fits, see `metrics.FITS`.
+        progress: show a bar.
 
     Returns:
         One row each; columns model, split, dataset (or `weighted`, `mean`), n, the figures of `score_run`, srcc_low,
@@ -32,7 +38,7 @@ def score_splits(study: Study, progress: bool = False) -> pd.DataFrame:
 
     def score(group: tuple[tuple[str, int], pd.DataFrame]) -> pd.DataFrame:
         (model, split), rows = group
-        table = score_run(rows, sizes).join(bootstrap(rows, sizes))
+        table = score_run(rows, sizes, fits).join(bootstrap(rows, sizes))
         return table.rename_axis("dataset").reset_index().assign(model=model, split=split)
 
     table = pd.concat(in_threads(score, groups, "Scoring the splits", progress), ignore_index=True)
@@ -40,31 +46,52 @@ def score_splits(study: Study, progress: bool = False) -> pd.DataFrame:
     return table[[*front, *(column for column in table if column not in [*front, "note"]), "note"]]
 
 
-def summarise(results: pd.DataFrame) -> pd.DataFrame:
+def summarise(results: pd.DataFrame, sizes: Mapping[str, int]) -> pd.DataFrame:
     """Median, mean, standard deviation (of a sample) and range over splits.
+
+    Published tables take the median of each dataset over splits first, and weigh these: `weighted` and `mean` are such
+    means of medians (and of means). How the weighted figure of each split varies is `weighted by split`: its median is
+    another number.
 
     Args:
         results: of `score_splits`.
+        sizes: images of each dataset, all parts together.
 
     Returns:
-        Columns model, dataset, figure, splits (number of them), median, mean, std, min, max. A figure that one split
-        does not have is NaN: no split is left out silently.
+        Columns model, dataset (or one of `OVER_DATASETS`), figure, splits (number of them), median, mean, std, min,
+        max. A figure that one split does not have is NaN, and so are those over datasets that differ in their splits:
+        no split is left out silently.
     """
-    long = results.melt(["model", "split", "dataset"], list(SHOWN), "figure").sort_values("split")
-    groups = long.groupby(["model", "dataset", "figure"], sort=False)["value"]
+    long = results.replace({"dataset": BY_SPLIT}).melt(["model", "split", "dataset"], list(SHOWN), "figure")
+    groups = long.sort_values("split").groupby(["model", "dataset", "figure"], sort=False)["value"]
     table = groups.agg([*OVER_SPLITS, "count", "size"]).reset_index()
     table.loc[table["count"] < table["size"], OVER_SPLITS] = np.nan
     table = table.rename(columns={"size": "splits"}).drop(columns="count")
-    rms = table["figure"].str.startswith("rmse") & table["dataset"].isin(MEANS)  # of native units there is no mean
-    means_last = table["dataset"].map({name: place for place, name in enumerate(MEANS, 1)}).fillna(0)
+    table = pd.concat([table, _over_datasets(table, sizes)], ignore_index=True)
+    over_datasets = table["dataset"].isin(OVER_DATASETS)
+    table.loc[over_datasets & table.groupby("model")["splits"].transform("nunique").gt(1), OVER_SPLITS] = np.nan
+    rms = table["figure"].str.startswith("rmse") & over_datasets  # of native units there is no mean
+    means_last = table["dataset"].map({name: place for place, name in enumerate(OVER_DATASETS, 1)}).fillna(0)
     order = ["model", "figure", "place", "dataset"]
     return table.assign(place=means_last)[~rms].sort_values(order, ignore_index=True).drop(columns="place")
+
+
+def _over_datasets(table: pd.DataFrame, sizes: Mapping[str, int]) -> pd.DataFrame:
+    """Rows `weighted` and `mean` of a table over splits: of its medians and means; of nothing else is it one."""
+    rows = []
+    for (model, figure), group in table[~table["dataset"].isin(OVER_DATASETS)].groupby(["model", "figure"]):
+        key = {"model": model, "figure": figure, "splits": group["splits"].max()}
+        figures = group.set_index("dataset")[["median", "mean"]]
+        rows.append({**key, "dataset": "weighted", **weighted_mean(dict(figures.iterrows()), sizes)})
+        rows.append({**key, "dataset": "mean", **figures.mean(skipna=False)})
+    return pd.DataFrame(rows)
 
 
 def compare(study: Study, results: pd.DataFrame, figure: str = "srcc") -> tuple[pd.DataFrame, list[str]]:
     """Paired test of every two models that share splits.
 
-    Means are compared where both models have the same datasets, and splits where both were tested on the same images.
+    The means of each split are compared where both models have the same datasets, and splits where both were tested on
+    the same images.
 
     Returns:
         Columns first, second, dataset, figure, splits, difference, p (see `paired_test`); and what is said of datasets
@@ -81,7 +108,8 @@ def compare(study: Study, results: pd.DataFrame, figure: str = "srcc") -> tuple[
         means = MEANS if same_mix and other.empty else ()
         for dataset in [*common.unique("dataset").difference(other), *means]:
             found = paired_test(series[first][dataset], series[second][dataset])
-            rows.append({"first": first, "second": second, "dataset": dataset, "figure": figure, **found})
+            name = BY_SPLIT.get(dataset, dataset)
+            rows.append({"first": first, "second": second, "dataset": name, "figure": figure, **found})
     return pd.DataFrame(rows, columns=["first", "second", "dataset", "figure", "splits", "difference", "p"]), refused
 
 
@@ -125,24 +153,24 @@ def break_down(study: Study) -> pd.DataFrame:
     return pd.DataFrame(found, columns=[*keys, "n", "splits", "srcc"])
 
 
-def add_errors(predictions: pd.DataFrame) -> pd.DataFrame:
+def add_errors(predictions: pd.DataFrame, fits: str = "least") -> pd.DataFrame:
     """Add `error`: predicted MOS - MOS, as a share of the range of the dataset's labels.
 
-    Where no prediction is known, the proxy score is mapped to MOS by the 4-parameter logistic fit of that split, and by
-    nothing (NaN) where there is no fit.
+    Where no prediction is known, the proxy score is mapped to MOS by the 4-parameter logistic fit of that split (`fits`
+    is its kind, see `metrics.FITS`), and by nothing (NaN) where there is no fit.
     """
     table = predictions.copy()
     for _, rows in predictions.groupby(["model", "split", "dataset"]):
         predicted = rows["prediction"]
         if predicted.isna().any():
-            predicted = predicted.fillna(_fitted(rows))
+            predicted = predicted.fillna(_fitted(rows, fits))
         table.loc[rows.index, "error"] = (predicted - rows["mos"]) / (np.ptp(rows["mos"]) or np.nan)
     return table
 
 
-def _fitted(rows: pd.DataFrame) -> pd.Series:
+def _fitted(rows: pd.DataFrame, fits: str) -> pd.Series:
     try:
-        fit = fit_logistic4(rows["proxy"].to_numpy(), rows["mos"].to_numpy())
+        fit = FITS[fits]["4p"](rows["proxy"].to_numpy(), rows["mos"].to_numpy())
         return pd.Series(fit(rows["proxy"].to_numpy()), index=rows.index)
     except ScoreError:
         return pd.Series(np.nan, index=rows.index)

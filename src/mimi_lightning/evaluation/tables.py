@@ -13,7 +13,7 @@ from rich import box
 from rich.table import Table
 
 from mimi_lightning.evaluation.predictions import UNSEEN
-from mimi_lightning.evaluation.protocol import MEANS, SHOWN
+from mimi_lightning.evaluation.protocol import BY_SPLIT, FITTED, OVER_DATASETS, SHOWN, titled
 
 if TYPE_CHECKING:
     from mimi_lightning.evaluation.report import Report
@@ -27,11 +27,11 @@ LOWER_IS_BETTER = ("rmse_4p", "rmse_5p")
 
 
 def overview(summary: pd.DataFrame, figure: str, value: str = "median") -> pd.DataFrame:
-    """One figure of all models: rows models, columns datasets, then `weighted` and `mean`."""
+    """One figure of all models: rows models, columns datasets, then `OVER_DATASETS`."""
     rows = summary[summary["figure"] == figure]
     table = rows.pivot(index="model", columns="dataset", values=value)
-    datasets = [name for name in table if name not in MEANS]
-    return table[[*datasets, *(name for name in MEANS if name in table)]].rename_axis(index=None, columns=None)
+    datasets = [name for name in table if name not in OVER_DATASETS]
+    return table[[*datasets, *(name for name in OVER_DATASETS if name in table)]].rename_axis(index=None, columns=None)
 
 
 def best(table: pd.DataFrame, figure: str) -> pd.DataFrame:
@@ -44,7 +44,7 @@ def best(table: pd.DataFrame, figure: str) -> pd.DataFrame:
 def markdown(report: Report) -> str:
     """All numbers as a Markdown page, the best of several models in bold."""
     lines = ["# Report", ""]
-    for figure, title in SHOWN.items():
+    for figure in SHOWN:
         medians, deviations = overview(report.summary, figure), overview(report.summary, figure, "std")
         bold = best(medians, figure)
         cells = [
@@ -52,17 +52,18 @@ def markdown(report: Report) -> str:
             for name in medians.index
         ]
         grid = [["model", *medians], *cells]
-        lines += [f"## {title}, median (standard deviation) over splits", "", *_markdown_table(grid), ""]
+        title = f"{titled(figure, report.fits)}, median (standard deviation) over splits"
+        lines += [f"## {title}", "", *_markdown_table(grid), ""]
     for title, grid in details(report):
         lines += [f"## {title}", "", *_markdown_table(grid), ""]
     return "\n".join([*lines, *(f"- {note}" for note in report.notes), ""])
 
 
-def latex(summary: pd.DataFrame) -> str:
+def latex(report: Report) -> str:
     """SRCC and PLCC after the 4-parameter fit, medians over splits, as booktabs tables; the best in bold."""
     tables = []
     for figure in ("srcc", "plcc_4p"):
-        medians = overview(summary, figure)
+        medians = overview(report.summary, figure).drop(columns=BY_SPLIT.values())
         bold = best(medians, figure)
         style = (
             medians.style.format(precision=3, na_rep="--")
@@ -70,7 +71,7 @@ def latex(summary: pd.DataFrame) -> str:
             .format_index(escape="latex", axis=1)
             .apply(lambda _, bold=bold: bold.replace({True: "textbf:--rwrap", False: ""}), axis=None)
         )
-        caption = f"Median {SHOWN[figure]} over splits."
+        caption = f"Median {titled(figure, report.fits)} over splits."
         columns = "l" + "r" * medians.shape[1]
         tables.append(style.to_latex(hrules=True, column_format=columns, caption=caption, label=f"tab:{figure}"))
     return "% \\usepackage{booktabs}\n" + "\n".join(tables)
@@ -82,8 +83,9 @@ def terminal(report: Report) -> Iterator[Table]:
         yield _grid(title, grid)
     for model, rows in report.summary.groupby("model", sort=False):
         splits = int(rows["splits"].max())
-        title = f"{model}: proxy score against MOS, median of {splits} split{'s' * (splits > 1)}"
-        yield _grid(title, _of_model(rows), sections=[len(rows["dataset"].unique()) - len(MEANS)])
+        over = f"median of {splits} split{'s' * (splits > 1)}"
+        title = f"{model}: proxy score against MOS, {over}, {FITTED[report.fits]}s"
+        yield _grid(title, _of_model(rows), sections=[len(rows["dataset"].unique()) - len(OVER_DATASETS)])
 
 
 def alignment_table(alignment: pd.DataFrame) -> Table:
@@ -116,7 +118,7 @@ def compared(comparisons: pd.DataFrame) -> Grid:
         [row.first, row.second, row.dataset, str(row.splits), f"{row.difference:+.4f}", _number(row.p)]
         for row in comparisons.itertuples()
     ]
-    return [["first", "second", "dataset", "splits", "median difference", "p"], *rows]
+    return [["first", "second", "dataset", "splits", "median", "p"], *rows]
 
 
 def aligned(alignment: pd.DataFrame) -> Grid:
@@ -143,17 +145,18 @@ def _of_model(rows: pd.DataFrame) -> Grid:
     """Fits 80 columns; report.md has all figures."""
     median = rows.pivot(index="dataset", columns="figure", values="median")
     spread = rows[rows["figure"] == "srcc"].set_index("dataset")
-    grid = [["dataset", "SRCC", "mean (std)", "range", "KRCC", "PLCC", "4p", "5p", "RMSE 4p"]]
+    grid = [["dataset", "SRCC", "mean", "std", "min", "max", "KRCC", "PLCC", "PLCC\n4p", "PLCC\n5p", "RMSE\n4p"]]
     for name, srcc in spread.iterrows():
-        cells = [_short(median.at[name, figure]) for figure in ("krcc", "plcc", "plcc_4p", "plcc_5p", "rmse_4p")]
-        mean = _short(srcc["mean"]) + ("" if math.isnan(srcc["std"]) else f" ({_short(srcc['std'])})")
-        grid.append([name, _short(srcc["median"]), mean, f"{_short(srcc['min'])} {_short(srcc['max'])}", *cells])
+        over_splits = [_short(srcc[value]) for value in ("median", "mean", "std", "min", "max")]
+        others = [_short(median.at[name, figure]) for figure in ("krcc", "plcc", "plcc_4p", "plcc_5p", "rmse_4p")]
+        grid.append([name, *over_splits, *others])
     return grid
 
 
 def _grid(title: str, cells: Grid, sections: Sequence[int] = ()) -> Table:
     """Cells, heading first, as a table in which what repeats in the first column is named once."""
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
+    narrow = {"collapse_padding": True, "pad_edge": False, "show_edge": False}
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, **narrow)
     for number, heading in enumerate(cells[0]):
         numeric = all(_is_number(row[number]) for row in cells[1:])
         table.add_column(heading, justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")
