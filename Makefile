@@ -4,7 +4,7 @@ BIN := .venv/bin
 MIMI := $(BIN)/python -m mimi_lightning
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench bench-data bench-clip wheel clean
+.PHONY: help demo test lint format bench bench-data bench-clip bench-gpu wheel clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ bench-data: $(BIN)/.dev ## Time the loader against its plain formulation, and `d
 
 bench-clip: $(BIN)/.dev ## Time the vision-language regressor against its plain formulation (half an hour)
 	$(BIN)/python benchmarks/clip.py
+
+bench-gpu: $(BIN)/.dev ## Time steps and test passes of the published variants on a GPU
+	$(BIN)/python benchmarks/gpu.py $(ARGS)
 
 wheel: $(BIN)/.dev ## Build the wheel into dist/
 	$(BIN)/pip wheel --no-deps --wheel-dir dist .

@@ -112,6 +112,8 @@ def seconds(step: Callable[[], Tensor], repeats: int) -> float:
     for _ in range(repeats + 1):
         start = time.perf_counter()
         step().backward()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
         times.append(time.perf_counter() - start)
     return statistics.median(times[1:])
 
@@ -157,8 +159,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=120, help="training steps, from the same weights")
     parser.add_argument("--repeats", type=int, default=15, help="timed steps")
+    parser.add_argument("--device", default="cpu", help="of the training steps; accuracy is told on the CPU")
     arguments = parser.parse_args()
 
+    torch.set_default_device(arguments.device)
     torch.manual_seed(0)
     mapper, objective = MINN(DATASETS), MIMI([1.0] * DATASETS)
     plain = PlainMapper(mapper)
@@ -172,10 +176,12 @@ def main() -> None:
 
     curve = train(tabled_step, mapper.parameters(), arguments.steps)
     plain_curve = train(plain_step, plain.parameters(), arguments.steps)
-    plain = PlainMapper(mapper)  # accuracy of both with the same parameters
     fast, slow = seconds(tabled_step, arguments.repeats), seconds(plain_step, arguments.repeats)
+    torch.set_default_device("cpu")
+    plain = PlainMapper(mapper.cpu())  # accuracy of both with the same parameters
 
-    table = Table(title=f"{DATASETS} datasets x {IMAGES} images, {torch.get_num_threads()} threads")
+    where = f"{torch.get_num_threads()} threads" if arguments.device == "cpu" else torch.cuda.get_device_name()
+    table = Table(title=f"{DATASETS} datasets x {IMAGES} images, {where}")
     for heading, justify in (("", "left"), ("MINN", "right"), (f"plain, {NODES} nodes", "right")):
         table.add_column(heading, justify=justify)
     table.add_row("training step", f"{1e3 * fast:.1f} ms", f"{1e3 * slow:.1f} ms")

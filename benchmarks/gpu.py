@@ -1,0 +1,137 @@
+"""Time training steps and test passes of the published variants on one device: `make bench-gpu`.
+
+Networks have random weights, and batches lie on the device already: neither loader nor transfer is included. Steps go
+through Lightning as in training, the optimiser's part too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import lightning
+import torch
+from omegaconf import OmegaConf
+from rich.console import Console
+from rich.table import Table
+from torch.utils.data import DataLoader, IterableDataset
+
+from mimi_lightning import config
+from mimi_lightning.module import QualityModel
+
+EXPERIMENTS = ("mimi_resnet34", "mimi_vgg16", "mimi_clip")
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+WARM = 5  # steps before the clock starts
+TEST = 16  # images of a test batch
+
+
+class Repeated(IterableDataset):
+    """One batch, again and again."""
+
+    def __init__(self, batch: dict[str, Any], times: int) -> None:
+        self.batch, self.times = batch, times
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for _ in range(self.times):
+            yield dict(self.batch)
+
+
+class Clock(lightning.Callback):
+    """Mean seconds of a batch after the first few."""
+
+    def start(self, trainer: lightning.Trainer, model: lightning.LightningModule, batch: Any, number: int) -> None:
+        if number == WARM:
+            _synchronise(trainer)
+            self.begin = time.perf_counter()
+
+    def stop(self, trainer: lightning.Trainer, *args: Any) -> None:
+        _synchronise(trainer)
+        self.seconds = (time.perf_counter() - self.begin) / (trainer.limit_train_batches - WARM)
+
+    on_train_batch_start = on_predict_batch_start = start
+    on_train_end = on_predict_end = stop
+
+
+def _synchronise(trainer: lightning.Trainer) -> None:
+    if trainer.strategy.root_device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def make_model(settings: dict[str, Any]) -> QualityModel:
+    facts = {
+        name: {"range": d["range"], "labels": d["range"], "weight": d["weight"], "size": d["images"]}
+        for name, d in settings["datasets"].items()
+    }
+    parts = {key: settings[key] for key in ("mapper", "objective", "tasks", "optimizer", "scheduler")}
+    return QualityModel(settings["backbone"], datasets=facts, view=settings["view"]["test"], **parts)
+
+
+def make_batch(settings: dict[str, Any], shape: tuple[int, ...], device: str) -> dict[str, Any]:
+    """A mixed batch by the quotas, of random pixels."""
+    quotas = [d["quota"] for d in settings["datasets"].values()]
+    dataset = torch.arange(len(quotas)).repeat_interleave(torch.tensor(quotas))
+    images = len(dataset)
+    batch = {
+        "image": torch.randint(0, 256, (images, *shape), dtype=torch.uint8),
+        "mos": torch.rand(images),
+        "dataset": dataset,
+        "row": torch.arange(images),
+        "scenes": torch.eye(9)[torch.arange(images) % 9],
+        "distortion": torch.arange(images) % 11,
+    }
+    return {name: values.to(device) for name, values in batch.items()}
+
+
+def measure(settings: dict[str, Any], precision: str, accelerator: str, steps: int) -> list[str]:
+    """Images per second in training and testing, milliseconds of a step, its peak memory."""
+    torch.manual_seed(0)
+    patches, side = settings["view"]["train"].get("patches"), settings["data"]["crop"]
+    shape = (patches, 3, 224, 224) if patches else (3, side, side)
+    test = (settings["view"]["test"]["patches"], 3, 224, 224) if patches else (3, 2 * side, 2 * side * 4 // 3)
+    device = "cuda" if accelerator == "gpu" else accelerator
+    model, clock = make_model(settings), Clock()
+    trainer = lightning.Trainer(
+        accelerator=accelerator,
+        devices=1,
+        precision=precision,
+        max_epochs=1,
+        limit_train_batches=steps,
+        callbacks=clock,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    batch = make_batch(settings, shape, device)
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    trainer.fit(model, DataLoader(Repeated(batch, steps), batch_size=None))
+    step, images = clock.seconds, len(batch["dataset"])
+    memory = f"{torch.cuda.max_memory_allocated() / 2**30:.1f} GB" if device == "cuda" else "-"
+    small = {name: values[:TEST] for name, values in make_batch(settings, test, device).items()}
+    trainer.predict(model, DataLoader(Repeated(small, steps), batch_size=None))
+    tested = len(small["dataset"]) / clock.seconds
+    return [f"{1e3 * step:.0f} ms", f"{images / step:,.0f}", memory, f"{tested:,.0f}"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--accelerator", default="gpu", choices=("gpu", "cpu"))
+    parser.add_argument("--steps", type=int, default=30, help="of each measurement, the first few untimed")
+    parser.add_argument("overrides", nargs="*", help="of the configuration, such as data.crop=64 to try it on a CPU")
+    arguments = parser.parse_args()
+    table = Table(title=torch.cuda.get_device_name() if arguments.accelerator == "gpu" else "CPU")
+    for heading in ("experiment", "precision", "step", "images/s", "peak memory", "tested images/s"):
+        table.add_column(heading, justify="left" if heading in ("experiment", "precision") else "right")
+    for experiment in EXPERIMENTS:
+        words = [f"experiment={experiment}", "splits=generated", "backbone.weights=none", *arguments.overrides]
+        settings = OmegaConf.to_container(config.load(words), resolve=True)
+        for precision in PRECISIONS:
+            table.add_row(experiment, precision, *measure(settings, precision, arguments.accelerator, arguments.steps))
+    Console(width=100).print(table)
+
+
+if __name__ == "__main__":
+    main()
