@@ -158,7 +158,7 @@ def test_the_vision_language_variant_is_as_published(checked):
     assert cfg.optimizer._target_ == "torch.optim.AdamW"
     assert (cfg.optimizer.lr, cfg.optimizer.backbone_lr, cfg.optimizer.weight_decay) == (5e-6, 5e-6, 1e-3)
     assert cfg.scheduler == {"_target_": "mimi_lightning.schedulers.OscillatingCosine", "half": 5}
-    assert cfg.tasks == {"_target_": "mimi_lightning.tasks.SceneDistortion", "temperature": 2}
+    assert cfg.tasks == {"_target_": "mimi_lightning.tasks.SceneDistortion", "temperature": 2, "translate": None}
     assert (cfg.data.epoch, cfg.trainer.max_epochs, cfg.seed, cfg.monitor) == (200, 80, 20200626, "val/srcc_mean")
 
 
