@@ -9,18 +9,20 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from mimi_lightning import config
+from mimi_lightning.data.published import LISTED
 from mimi_lightning.errors import ConfigError
+from mimi_lightning.evaluation.study import described_datasets
 
 CONF = config.conf_dir()
 OPTIONS = [(path.parent.name, path.stem) for path in sorted(CONF.glob("*/*.yaml"))]
-OWNERS = ["databaserelease2", "CSIQ", "BID", "ChallengeDB_release", "koniq-10k", "kadid10k"]
+DATASETS = described_datasets()
 
 
 @pytest.fixture
 def checked(tmp_path):
     """Compose and check a command line, as the command does; the owners' folders exist, empty."""
-    for folder in OWNERS:
-        (tmp_path / folder).mkdir()
+    for dataset in DATASETS.values():
+        (tmp_path / dataset.folder).mkdir()
 
     def run(*overrides):
         config.register_resolvers()
@@ -43,9 +45,13 @@ def test_every_option_composes_and_passes(checked, group, option, tmp_path):
     checked(f"{group}=[{option}]" if group == "dataset" else f"{group}={option}", *lists)
 
 
-def test_every_dataset_has_a_reader_of_its_own(checked):
-    for name, dataset in checked().datasets.items():
+def test_every_dataset_has_a_reader_of_its_own():
+    for name, dataset in DATASETS.items():
         assert dataset.reader == f"mimi_lightning.data.owners.{name}.read"
+
+
+def test_the_mix_is_the_published_six(checked):
+    assert set(checked().datasets) == set(LISTED) == {"live", "csiq", "bid", "clive", "koniq", "kadid"}
 
 
 @pytest.mark.parametrize(

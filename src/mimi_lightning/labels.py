@@ -67,11 +67,11 @@ def _translated(words: pd.Series, translate: Mapping[str, str]) -> pd.Series:
 
 def _describe(unknown: Mapping[str, pd.Series], datasets: pd.Series) -> str:
     unknown = {column: words for column, words in unknown.items() if len(words)}
-    rows = [row for words in unknown.values() for row in words.index]
+    owners = sorted({datasets[row] for words in unknown.values() for row in words.index})
     form = {column: dict.fromkeys(sorted(set(words)), "") for column, words in unknown.items()}
     return (
-        f"Words in {', '.join(sorted(set(datasets[rows])))} that the tasks do not know. Translate each to a known one, or "
-        'to "" for no label (docs/own-dataset.md), or set tasks=none:\n'
+        f"Words in {', '.join(owners)} that the tasks do not know. Set tasks=none, or translate each to a known one or to "
+        '"" for no label (docs/own-dataset.md), under tasks:\n'
         f"{OmegaConf.to_yaml({'translate': form})}{_list_known(unknown)}"
     )
 
