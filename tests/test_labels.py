@@ -73,7 +73,9 @@ def test_unknown_words_are_named_with_what_is_known_and_a_form_to_fill_in():
 @pytest.mark.parametrize(
     ("translate", "message"),
     [
-        ({"scene": {}}, r"tasks\.translate\.scene: expected scenes or distortion"),
+        ("words.yaml", r"tasks\.translate=words\.yaml: expected a mapping such as {distortion"),
+        ({"scene": {}}, r"tasks\.translate={scene: {}}: expected a mapping such as {distortion"),
+        ({"distortion": "snow"}, r"tasks\.translate={distortion: snow}: expected a mapping"),
         ({"distortion": {"snow": "rain"}}, r"makes 'rain' of 'snow'.*\nKnown distortion: jpeg2000"),
         ({"scenes": {"dog": None}}, r"makes 'None' of 'dog'"),
     ],

@@ -13,6 +13,7 @@ from mimi_lightning.vocabulary import DISTORTIONS, GROUP_OF, SCENES
 
 UNKNOWN = -1
 KNOWN = {"scenes": SCENES, "distortion": tuple(GROUP_OF)}  # by column of the annotations table
+FORM = "a mapping such as {distortion: {their word: known word}, scenes: {their word: known word}}"
 Translation = Mapping[str, Mapping[str, str]]
 
 
@@ -48,9 +49,11 @@ def check_translation(translate: Translation) -> None:
     Raises:
         ConfigError: names the column or the words.
     """
+    if not isinstance(translate, Mapping):
+        raise ConfigError(f"tasks.translate={translate}: expected {FORM}.")
     for column, words in translate.items():
-        if column not in KNOWN:
-            raise ConfigError(f"tasks.translate.{column}: expected {' or '.join(KNOWN)}.")
+        if column not in KNOWN or not isinstance(words, Mapping):
+            raise ConfigError(f"tasks.translate={{{column}: {words}}}: expected {FORM}.")
         for word, known in words.items():
             if known not in ("", *KNOWN[column]):
                 raise ConfigError(
@@ -70,8 +73,8 @@ def _describe(unknown: Mapping[str, pd.Series], datasets: pd.Series) -> str:
     owners = sorted({datasets[row] for words in unknown.values() for row in words.index})
     form = {column: dict.fromkeys(sorted(set(words)), "") for column, words in unknown.items()}
     return (
-        f"Words in {', '.join(owners)} that the tasks do not know. Set tasks=none, or translate each to a known one or to "
-        '"" for no label (docs/own-dataset.md), under tasks:\n'
+        f'Words in {", ".join(owners)} that the tasks do not know. Translate each to a known one, or to "" for no '
+        "label, under `tasks` (docs/own-dataset.md), or set tasks=none:\n"
         f"{OmegaConf.to_yaml({'translate': form})}{_list_known(unknown)}"
     )
 
