@@ -80,8 +80,8 @@ class DynamicWeightAverage(FullPrecision):
     weight_k = K softmax_k(r_k / T), r_k = mean loss of task k in the last epoch / in the one before; r_k = 1 where
     either is not known, as in the first two epochs.
 
-    A task that had no label in either epoch weighs 1, which its loss of 0 does not feel, and the others are weighed as
-    if there were only these: so K is their number, and the weights of all tasks still sum to the number of tasks.
+    A task that had no label in both epochs weighs 1, and the others are weighed as if it did not exist: K is then their
+    number, and all weights still sum to the number of tasks. Without any label its loss is 0, whatever it weighs.
 
     Source: Liu, Johns, Davison, "End-to-End Multi-Task Learning with Attention", CVPR 2019.
 
@@ -108,7 +108,7 @@ class DynamicWeightAverage(FullPrecision):
             epoch: number of this epoch.
 
         Returns:
-            [K], of sum K.
+            [K], whose sum is K.
         """
         if epoch != self.epoch:
             self._close_epoch(epoch)

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from omegaconf import OmegaConf
 from PIL import Image
 
 from mimi_lightning import cli, config
 from mimi_lightning.data.annotations import read_annotations
 from mimi_lightning.data.owners.table import read
 from mimi_lightning.errors import DatasetError
+from mimi_lightning.module import build_labels
 
 DOCS = Path(__file__).parents[2] / "docs" / "own-dataset.md"
 EXAMPLES = {re.search(r"datasets\.(\w+)", y)[1]: y for y in re.findall(r"```yaml\n(.*?)```", DOCS.read_text(), re.S)}
@@ -88,6 +90,16 @@ def test_the_three_are_checked_and_mixed(mine, tmp_path, capsys):
     assert cli.main(words) in (0, 1)  # the copies share plain pictures, which the check finds
     shown = capsys.readouterr().out
     assert all(name in shown for name in FABRICATE)
+
+
+def test_the_documented_translation_is_taken(mine):
+    (mine / "tasks").mkdir()
+    (mine / "tasks" / "my_words.yaml").write_text(re.search(r"```yml\n(.*?)```", DOCS.read_text(), re.S)[1])
+    cfg = config.load(["backbone=clip_vit_b32", "tasks=my_words"], mine)
+    table = pd.DataFrame({"distortion": ["masked noise", "chromatic aberrations"], "scenes": "dog", "part": "train"})
+    labels = build_labels(OmegaConf.to_container(cfg.tasks))(table)
+    assert labels["distortion"].tolist() == [2, -1]
+    assert labels["scenes"][:, 0].tolist() == [1, 1]
 
 
 def test_the_main_job_takes_a_folder_of_configuration(mine, tmp_path):
