@@ -9,19 +9,21 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from mimi_lightning import config
+from mimi_lightning.data.published import LISTED
 from mimi_lightning.errors import ConfigError
+from mimi_lightning.evaluation.study import described_datasets
 
 CONF = config.conf_dir()
 OPTIONS = [(path.parent.name, path.stem) for path in sorted(CONF.glob("*/*.yaml"))]
 PUBLISHED = {"mimi_resnet34": "mimi_cnn", "mimi_vgg16": "mimi_cnn", "mimi_clip": "liqe"}
-OWNERS = ["databaserelease2", "CSIQ", "BID", "ChallengeDB_release", "koniq-10k", "kadid10k"]
+DATASETS = described_datasets()
 
 
 @pytest.fixture
 def checked(tmp_path):
     """Compose and check a command line, as the command does; the owners' folders exist, empty."""
-    for folder in OWNERS:
-        (tmp_path / folder).mkdir()
+    for dataset in DATASETS.values():
+        (tmp_path / dataset.folder).mkdir()
 
     def run(*overrides):
         config.register_resolvers()
@@ -45,9 +47,13 @@ def test_every_option_composes_and_passes(checked, group, option, tmp_path):
     checked(f"{group}=[{option}]" if group == "dataset" else f"{group}={option}", *lists, *generated)
 
 
-def test_every_dataset_has_a_reader_of_its_own(checked):
-    for name, dataset in checked().datasets.items():
+def test_every_dataset_has_a_reader_of_its_own():
+    for name, dataset in DATASETS.items():
         assert dataset.reader == f"mimi_lightning.data.owners.{name}.read"
+
+
+def test_the_mix_is_the_published_six(checked):
+    assert set(checked().datasets) == set(LISTED) == {"live", "csiq", "bid", "clive", "koniq", "kadid"}
 
 
 @pytest.mark.parametrize(
@@ -150,7 +156,7 @@ def test_bad_values_are_named(checked, override, message):
         ("trainer.max_epoch=3", "Unknown key trainer.max_epoch. Did you mean trainer.max_epochs?"),
         ("backbon=resnet34", "Did you mean backbone?"),
         ("backbone=resnet35", "There is no backbone=resnet35. Did you mean resnet"),
-        ("dataset=[live,kadit]", "There is no dataset=kadit. Did you mean kadid? There are: bid, clive"),
+        ("dataset=[live,kadit]", "There is no dataset=kadit. Did you mean kadid? There are: "),
         ("split==3", "Error parsing override"),
     ],
 )
@@ -186,7 +192,7 @@ def test_the_vision_language_variant_is_as_published(checked, tmp_path):
     assert cfg.optimizer._target_ == "torch.optim.AdamW"
     assert (cfg.optimizer.lr, cfg.optimizer.backbone_lr, cfg.optimizer.weight_decay) == (5e-6, 5e-6, 1e-3)
     assert cfg.scheduler == {"_target_": "mimi_lightning.schedulers.OscillatingCosine", "half": 5}
-    assert cfg.tasks == {"_target_": "mimi_lightning.tasks.SceneDistortion", "temperature": 2}
+    assert cfg.tasks == {"_target_": "mimi_lightning.tasks.SceneDistortion", "temperature": 2, "translate": None}
     assert (cfg.data.epoch, cfg.trainer.max_epochs, cfg.seed, cfg.monitor) == (200, 80, 20200626, "val/srcc_mean")
 
 

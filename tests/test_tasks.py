@@ -1,13 +1,17 @@
 """Losses, labels that are missing, dynamic weights and counting, against their definitions."""
 
 import math
+import re
+import warnings
 from itertools import pairwise
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torch.multiprocessing as mp
 
+from mimi_lightning.errors import ConfigError, DatasetError
 from mimi_lightning.tasks import (
     Accuracy,
     DynamicWeightAverage,
@@ -60,9 +64,10 @@ NOTHING = [0.0] * 9
 ANIMAL = [1.0] + [0.0] * 8
 
 
-def test_images_without_labels_do_not_enter_the_loss():
+@pytest.mark.parametrize("group", [0, 4, 10])
+def test_images_without_labels_do_not_enter_the_loss(group):
     judgement = judge(3, requires_grad=True)
-    labels = batch([ANIMAL, NOTHING, NOTHING], [-1, 4, -1])
+    labels = batch([ANIMAL, NOTHING, NOTHING], [-1, group, -1])
     terms = SceneDistortion()({"loss": torch.tensor(2.0)}, judgement, labels, epoch=0)
     assert terms["quality"] == 2
     torch.testing.assert_close(terms["scene"], scene_fidelity(judgement.scene[:1], labels["scenes"][:1])[0])
@@ -101,7 +106,7 @@ def feed(average, losses, counts, first_epoch=0):
     for epoch, steps in enumerate(zip(losses, counts, strict=True), start=first_epoch):
         for loss, count in zip(*steps, strict=True):
             weights.append(average(torch.tensor(loss, dtype=torch.float32), torch.tensor(count), epoch).numpy())
-    return np.array(weights).reshape(len(losses), -1, 3)
+    return np.array(weights).reshape(losses.shape)
 
 
 def test_dynamic_weights_are_their_definition():
@@ -119,12 +124,20 @@ def test_dynamic_weights_go_on_after_a_resume():
 
 
 def test_a_task_without_labels_does_not_disturb_the_others():
-    average, counts = DynamicWeightAverage(3), COUNTS * [1, 0, 1]
-    weights = feed(average, LOSSES, counts)[3, 0]
+    weights = feed(DynamicWeightAverage(3), LOSSES, COUNTS * [1, 0, 1])
+    assert (weights[:, :, 1] == 1).all()
+    alone = feed(DynamicWeightAverage(2), LOSSES[..., ::2], COUNTS[..., ::2])
+    np.testing.assert_allclose(weights[..., ::2], alone, rtol=1e-6)
+    np.testing.assert_allclose(weights.sum(-1), 3, rtol=1e-6)
+
+
+def test_a_task_that_lacked_labels_for_one_epoch_counts_as_neither_faster_nor_slower():
+    counts = COUNTS.copy()
+    counts[1, :, 1] = 0
+    weights = feed(DynamicWeightAverage(3), LOSSES, counts)[2, 0]
     means = (LOSSES * COUNTS).sum(1) / COUNTS.sum(1)
-    ratio = means[2] / means[1]
-    assert weights[0] / weights[2] == pytest.approx(np.exp((ratio[0] - ratio[2]) / 2), rel=1e-5)
-    assert weights.sum() == pytest.approx(3)
+    e = np.exp(np.where([True, False, True], means[1] / means[0], 1) / 2)
+    np.testing.assert_allclose(weights, 3 * e / e.sum(), rtol=1e-6)
 
 
 def feed_rank(rank, port, results=None):
@@ -163,6 +176,39 @@ def test_accuracy_is_right_labels_over_labels():
     accuracy.update(torch.tensor([], dtype=torch.bool))
     accuracy.update(torch.tensor([False]))
     assert accuracy.compute() == 0.5
+
+
+def annotated(**columns):
+    parts = pd.DataFrame({"dataset": "own", "part": ["train", "test"], "scenes": "", "distortion": ""})
+    return parts.assign(**columns)
+
+
+def test_labels_are_made_with_the_tasks_own_translation():
+    table = annotated(scenes="animal", distortion="snow")
+    labels = SceneDistortion(translate={"distortion": {"snow": "jpeg2000 compression"}}).labels(table)
+    assert labels["distortion"].tolist() == [0, 0]
+    assert labels["scenes"].tolist() == [ANIMAL] * 2
+    with pytest.raises(DatasetError, match="translate:\n  distortion:\n    snow: ''"):
+        SceneDistortion().labels(table)
+    with pytest.raises(ConfigError, match="makes 'rain' of 'snow'"):
+        SceneDistortion(translate={"distortion": {"snow": "rain"}})
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({"scenes": "night", "distortion": ["jpeg2000 compression", ""]}, []),
+        ({"distortion": "lens"}, [r"The scene task has no label .* scenes\.csv .* splits=liqe .* tasks=none"]),
+        ({"scenes": ["", "night"], "distortion": ["", "lens"]}, ["The scene task", "The distortion task has no label"]),
+    ],
+)
+def test_a_task_without_a_label_in_training_is_said(columns, said):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        SceneDistortion().labels(annotated(**columns))
+    assert len(caught) == len(said)
+    for warning, words in zip(caught, said, strict=True):
+        assert re.search(words, str(warning.message))
 
 
 def test_accuracies_leave_out_tasks_without_labels():

@@ -12,6 +12,7 @@ from PIL import Image
 
 from mimi_lightning import config, train
 from mimi_lightning.data.images import DecodedPicture, TestView
+from mimi_lightning.data.owners import live
 from mimi_lightning.errors import ConfigError, DatasetError
 from mimi_lightning.evaluation.predictions import COLUMNS
 from mimi_lightning.evaluation.results import show_results
@@ -42,7 +43,15 @@ def _settings(datasets, tmp_path):
     view = {"train": {"_target_": "mimi_lightning.data.images.TrainView", "resize": 512, "crop": 48}}
     view["test"] = {"_target_": "mimi_lightning.data.images.TestView", "resize": 768}
     data = {"root": datasets, "miniature": None, "quota": 2}
-    return {"datasets": {"live": live}, "split": 1, "seed": 0, "data": data, "splits": splits, "view": view}
+    return {
+        "datasets": {"live": live},
+        "split": 1,
+        "seed": 0,
+        "data": data,
+        "splits": splits,
+        "view": view,
+        "tasks": {},
+    }
 
 
 def metrics_of(folder):
@@ -73,6 +82,15 @@ def test_a_run_leaves_all_that_a_reader_needs(run, capsys):
     shown = capsys.readouterr().out
     for word in ("weighted", "min-max labels", "predictions.csv", "best.ckpt", "mappings.png"):
         assert word in shown
+
+
+def test_without_tasks_any_word_will_do_and_batches_carry_none(miniature, tmp_path, monkeypatch):
+    monkeypatch.setattr(live, "DISTORTIONS", dict.fromkeys(live.DISTORTIONS, "snow"))
+    data = train.make_data(_settings(miniature, tmp_path))
+    data.setup()
+    assert set(data.table["distortion"]) == {"snow"}
+    data.workers = 0
+    assert set(next(iter(data.train_dataloader()))) == {"image", "row", "seed", "mos", "dataset", "broken"}
 
 
 def test_a_checkpoint_alone_scores(run, miniature):

@@ -1,6 +1,7 @@
 """The vision-language variant from configuration to outputs, on the miniature datasets and with a tiny CLIP."""
 
 import json
+import shutil
 
 import pandas as pd
 import pytest
@@ -8,7 +9,9 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from mimi_lightning import config, train
-from mimi_lightning.errors import ConfigError
+from mimi_lightning.cli import main
+from mimi_lightning.data.owners import kadid
+from mimi_lightning.errors import ConfigError, DatasetError
 from mimi_lightning.module import QualityModel
 
 SMALL = [
@@ -82,6 +85,42 @@ def test_an_interrupted_run_goes_on_to_the_same_figures(run, monkeypatch):
     first, second = (json.loads((f / "metrics.json").read_text()) for f in (through, folder))
     assert first["figures"] == second["figures"]
     assert first["tasks"] == second["tasks"]
+
+
+def test_words_that_the_tasks_do_not_know_stop_before_training_unless_translated(run, monkeypatch, tmp_path):
+    monkeypatch.setattr(kadid, "DISTORTIONS", ("snow",) * 25)
+    with pytest.raises(DatasetError, match=r"Words in kadid .*\n.*\n  distortion:\n    snow: ''"):
+        run("dataset=[kadid]")
+    assert not list(tmp_path.rglob("*.ckpt"))
+    translate = {"distortion": {"snow": "white noise"}}
+    folder = run("dataset=[kadid]", "tasks.translate={distortion:{snow:white noise}}", "trainer.max_epochs=1")
+    model = QualityModel.load(folder / "checkpoints" / "best.ckpt")
+    assert model.tasks.translate == translate
+    assert (logged(folder)["train/distortion"].dropna() > 0).all()
+
+
+def test_a_checkpoint_from_before_translations_scores(run, miniature):
+    folder = run("trainer.max_epochs=1")
+    file = folder / "checkpoints" / "best.ckpt"
+    checkpoint = torch.load(file, weights_only=True)
+    del checkpoint["hyper_parameters"]["tasks"]["translate"]
+    torch.save(checkpoint, file)
+    words = ["trainer=cpu", "data.workers=0", "trainer.enable_progress_bar=false", f"paths.datasets={miniature}"]
+    assert main(["evaluate", f"checkpoint={file}", *words]) == 0
+    (table,) = (folder / "evaluations").glob("*.csv")
+    own = pd.read_csv(folder / "predictions.csv").set_index("image")["proxy"]
+    assert pd.read_csv(table).set_index("image")["proxy"].to_numpy() == pytest.approx(own.to_numpy(), rel=1e-4)
+
+
+def test_a_task_without_labels_is_said_and_the_others_are_weighed_alone(run, miniature, tmp_path):
+    datasets = tmp_path / "datasets"
+    shutil.copytree(miniature / "kadid10k", datasets / "kadid10k")
+    with pytest.warns(UserWarning, match=r"The scene task has no label .* its loss is 0 for the whole run"):
+        folder = run("dataset=[kadid]", f"paths.datasets={datasets}")
+    log = logged(folder)
+    assert (log["train/scene"].dropna() == 0).all()
+    assert (log["train/weight_scene"].dropna() == 1).all()
+    assert (log["train/weight_quality"] + log["train/weight_distortion"]).dropna().to_numpy() == pytest.approx(2)
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,8 @@ def _make_miniature(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> int:
+    from omegaconf import OmegaConf
+
     from mimi_lightning import config
 
     cfg = config.load(args.overrides, args.config_dir)
@@ -82,8 +84,11 @@ def _check(args: argparse.Namespace) -> int:
     from mimi_lightning.data.check import check_datasets
     from mimi_lightning.data.check_screens import show
     from mimi_lightning.data.partitions import Protocol
+    from mimi_lightning.module import build_labels
 
-    report = check_datasets(cfg.datasets, Path(cfg.data.root), cfg.split, Protocol(**cfg.splits), not args.json)
+    labels = build_labels(OmegaConf.to_container(cfg.tasks))
+    protocol = Protocol(**cfg.splits)
+    report = check_datasets(cfg.datasets, Path(cfg.data.root), cfg.split, protocol, labels, not args.json)
     if args.json:
         print(json.dumps(report.as_dict(), indent=2))
     else:

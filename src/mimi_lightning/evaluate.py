@@ -41,7 +41,7 @@ def evaluate(checkpoint: Path, settings: dict[str, Any], labels: Path | None = N
     model = QualityModel.load(checkpoint)
     run = checkpoint.resolve().parents[1]
     view = model.hparams.view
-    data = make_data({**settings, "splits": None, "view": {"train": view, "test": view}})
+    data = make_data({**settings, "splits": None, "tasks": None, "view": {"train": view, "test": view}})
     data.setup()
     _leave_out_trained(data, model, labels or run / FILES["labels"])
     scores = _score(model, data, settings["trainer"])

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
 import lightning
 import numpy as np
+import pandas as pd
 import torch
 from hydra.utils import get_class
 from lightning.pytorch.utilities import rank_zero_warn
@@ -49,6 +50,11 @@ def build(spec: Spec, kind: type, *args: Any, **more: Any) -> Any:
         return cls(*args, **{key: value for key, value in spec.items() if key != "_target_"}, **more)
     except TypeError as error:
         raise ConfigError(f"{name} does not take these arguments: {error}") from error
+
+
+def build_labels(tasks: Spec | None) -> Callable[[pd.DataFrame], dict[str, np.ndarray]] | None:
+    """Construct what makes the labels of the tasks (conf/tasks) from an annotations table; None without tasks."""
+    return build(tasks, nn.Module).labels if tasks else None
 
 
 class QualityModel(lightning.LightningModule):

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import pandas as pd
 import torch
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torch import distributed as dist
 from torchmetrics import Metric
 
+from mimi_lightning.labels import Translation, check_translation, make_labels
 from mimi_lightning.models.monotone import FullPrecision
 
 if TYPE_CHECKING:
     from mimi_lightning.models.clip import Judgement
 
 EPSILON = 1e-8
+SOURCES = {  # of labels, beside the published lists
+    "scene": "scenes.csv at the root of the datasets (columns dataset, reference, scenes)",
+    "distortion": "owners who tell what they did to a picture",
+}
 
 
 def scene_fidelity(probability: Tensor, label: Tensor) -> Tensor:
@@ -69,8 +77,11 @@ def distortion_hits(probability: Tensor, label: Tensor) -> Tensor:
 class DynamicWeightAverage(FullPrecision):
     """Weigh most the task whose loss falls slowest.
 
-    weight_k = K softmax_k(r_k / T), r_k = mean loss of task k in the last epoch / in the one before. In the first two
-    epochs, and for a task without labels in either, r_k = 1.
+    weight_k = K softmax_k(r_k / T), r_k = mean loss of task k in the last epoch / in the one before; r_k = 1 where
+    either is not known, as in the first two epochs.
+
+    A task that had no label in both epochs weighs 1, and the others are weighed as if it did not exist: K is then their
+    number, and all weights still sum to the number of tasks. Without any label its loss is 0, whatever it weighs.
 
     Source: Liu, Johns, Davison, "End-to-End Multi-Task Learning with Attention", CVPR 2019.
 
@@ -97,7 +108,7 @@ class DynamicWeightAverage(FullPrecision):
             epoch: number of this epoch.
 
         Returns:
-            [K], of sum K.
+            [K], whose sum is K.
         """
         if epoch != self.epoch:
             self._close_epoch(epoch)
@@ -112,7 +123,9 @@ class DynamicWeightAverage(FullPrecision):
         before, last = self.means
         ratio = last / before
         ratio = torch.where(ratio.isfinite(), ratio, 1.0)
-        return len(ratio) * torch.softmax(ratio / self.temperature, dim=0)
+        labelled = self.means.isfinite().any(0)
+        shares = torch.softmax((ratio / self.temperature).masked_fill(~labelled, -torch.inf), dim=0)
+        return torch.where(labelled, labelled.sum() * shares, 1.0)
 
     def _close_epoch(self, epoch: int) -> None:
         total, count = self.totals
@@ -150,15 +163,44 @@ class SceneDistortion(FullPrecision):
 
     Args:
         temperature: of the dynamic weight average.
+        translate: of words that datasets use to known ones, see `mimi_lightning.labels`.
+
+    Raises:
+        ConfigError: a translation to words that are not known.
     """
 
     names = ("quality", "scene", "distortion")
 
-    def __init__(self, temperature: float = 2.0) -> None:
+    def __init__(self, temperature: float = 2.0, translate: Translation | None = None) -> None:
         super().__init__()
+        self.translate = translate or {}
+        check_translation(self.translate)
         self.weighting = DynamicWeightAverage(len(self.names), temperature)
         self.scene_accuracy = Accuracy()
         self.distortion_accuracy = Accuracy()
+
+    def labels(self, annotations: pd.DataFrame) -> dict[str, np.ndarray]:
+        """Make the columns that a batch brings for these tasks; warn of a task without any label in training.
+
+        Args:
+            annotations: annotations table of N images, with parts.
+
+        Returns:
+            `scenes` [N, 9] and `distortion` [N], see `mimi_lightning.labels`.
+
+        Raises:
+            DatasetError: words that are neither known nor translated.
+        """
+        columns = make_labels(annotations, self.translate)
+        train = (annotations["part"] == "train").to_numpy()
+        for name, labelled in _labelled(columns).items():
+            if not labelled[train].any():
+                rank_zero_warn(
+                    f"The {name} task has no label in the training part: its loss is 0 for the whole run. Labels come "
+                    f"from {SOURCES[name]} or, of published datasets, from splits=liqe splits.lists=DIR; tasks=none "
+                    "learns quality alone."
+                )
+        return columns
 
     def forward(
         self, terms: Mapping[str, Tensor], judgement: Judgement, batch: Mapping[str, Tensor], epoch: int
@@ -168,14 +210,14 @@ class SceneDistortion(FullPrecision):
         Args:
             terms: `loss` of quality and what it is the sum of.
             judgement: what the regressor thinks of the B images.
-            batch: `scenes` [B, 9] and `distortion` [B], see `mimi_lightning.data.labels`.
+            batch: `scenes` [B, 9] and `distortion` [B], as `labels` makes them.
             epoch: number of this epoch.
 
         Returns:
             The terms with a new `loss`; `quality`, `scene`, `distortion` and the weights that they got.
         """
         scenes, distortion = batch["scenes"], batch["distortion"]
-        has_scene, has_distortion = scenes.any(-1), distortion >= 0
+        has_scene, has_distortion = _labelled(batch).values()
         scene = scene_fidelity(judgement.scene[has_scene], scenes[has_scene])
         group = distortion_fidelity(judgement.distortion[has_distortion], distortion[has_distortion])
         counts = torch.stack([torch.ones_like(has_scene).sum(), has_scene.sum(), has_distortion.sum()])
@@ -198,6 +240,11 @@ class SceneDistortion(FullPrecision):
             figures[name] = metric.compute().item()
             metric.reset()
         return {name: figure for name, figure in figures.items() if figure == figure}
+
+
+def _labelled(columns: Mapping[str, Any]) -> dict[str, Any]:
+    """Which images have a label of each task, [N]; of arrays or tensors."""
+    return {"scene": columns["scenes"].any(-1), "distortion": columns["distortion"] >= 0}
 
 
 def _mean(losses: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ from mimi_lightning.evaluation.results import show_results, write_results
 from mimi_lightning.evaluation.study import FINISHED
 from mimi_lightning.loggers import finish, log_results
 from mimi_lightning.memory import keep_memory
-from mimi_lightning.module import QualityModel, build
+from mimi_lightning.module import QualityModel, build, build_labels
 
 Settings = dict[str, Any]
 
@@ -100,6 +100,7 @@ def make_data(settings: Settings) -> MixedDataModule:
     """The data module of a resolved configuration; builds the miniature datasets first where they are asked for."""
     arguments = {key: value for key, value in settings["data"].items() if key not in REFERRED}
     arguments |= {f"{stage}_view": build(view, Callable) for stage, view in settings["view"].items()}
+    arguments["labels"] = build_labels(settings["tasks"])
     miniature = arguments.pop("miniature")
     if miniature is not None:
         make_miniature(Path(arguments["root"]), **miniature)

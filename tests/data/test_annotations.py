@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mimi_lightning.data.annotations import COLUMNS, complete, read_annotations
+from mimi_lightning.data.annotations import COLUMNS, add_scenes, complete, read_annotations
 from mimi_lightning.errors import DatasetError
 
 SOURCE = Path("labels.csv")
@@ -79,3 +79,14 @@ def test_missing_folder_and_label_file_name_the_owners_page(tmp_path):
         read_annotations("own", f"{__name__}.read_two", tmp_path / "nowhere", "https://owner.example")
     with pytest.raises(DatasetError, match=r"'own': .*labels\.csv.*https://owner\.example"):
         read_annotations("own", f"{__name__}.read_nothing", tmp_path, "https://owner.example")
+
+
+def test_scenes_of_a_file_beside_the_datasets(tmp_path):
+    table = pd.DataFrame({"dataset": ["a", "a", "b"], "reference": ["r", "s", "r"], "scenes": ["", "night", ""]})
+    file = tmp_path / "scenes.csv"
+    assert add_scenes(table, file) is table
+    file.write_text("dataset,reference,scenes\na,r,animal;plant\n")
+    assert add_scenes(table, file)["scenes"].tolist() == ["animal;plant", "night", ""]
+    file.write_text("dataset,image\n")
+    with pytest.raises(DatasetError, match=r"scenes\.csv lacks the column reference, scenes"):
+        add_scenes(table, file)

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from mimi_lightning import cli
+from mimi_lightning.data.owners import kadid
 from mimi_lightning.errors import ConfigError
 
 
@@ -34,6 +35,7 @@ def test_sound_datasets_pass(copy, capsys):
     assert kadid["parts"] == {"train": 14, "val": 2, "test": 4}
     assert kadid["direction"].startswith("SRCC -")
     assert kadid["distortions"] == 1.0
+    assert [found["scenes"] for found in report["findings"]] == [1.0] * 6
 
 
 def test_any_subset_will_do(copy, capsys):
@@ -90,6 +92,19 @@ def test_labels_beyond_the_published_range_are_noticed(copy, capsys):
     code, report = check(copy, capsys, "dataset=[bid]", "datasets.bid.range=[0,3]")
     assert code == 1
     assert "beyond the published range 0 to 3" in finding(report, "bid")["problems"][0]
+
+
+def test_words_that_no_task_knows_are_a_problem_only_where_a_task_needs_them(copy, capsys, monkeypatch):
+    monkeypatch.setattr(kadid, "DISTORTIONS", ("snow",) * 25)
+    words = ["dataset=[kadid]"]
+    assert check(copy, capsys, *words)[0] == 0
+    words += ["tasks=scene_distortion"]
+    code, report = check(copy, capsys, *words)
+    assert code == 1
+    assert "Words in kadid that the tasks do not know" in report["problems"][0]
+    assert finding(report, "kadid")["parts"] == {"train": 14, "val": 2, "test": 4}
+    code, report = check(copy, capsys, *words, "tasks.translate={distortion:{snow:white noise}}")
+    assert (code, report["problems"]) == (0, [])
 
 
 def test_the_same_picture_in_two_parts_is_a_leak_also_across_datasets(copy, capsys):

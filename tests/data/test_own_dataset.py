@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from omegaconf import OmegaConf
 from PIL import Image
 
 from mimi_lightning import cli, config
 from mimi_lightning.data.annotations import read_annotations
 from mimi_lightning.data.owners.table import read
 from mimi_lightning.errors import DatasetError
+from mimi_lightning.module import build_labels
 
 DOCS = Path(__file__).parents[2] / "docs" / "own-dataset.md"
 EXAMPLES = {re.search(r"datasets\.(\w+)", y)[1]: y for y in re.findall(r"```yaml\n(.*?)```", DOCS.read_text(), re.S)}
@@ -24,12 +26,12 @@ def pictures(folder: Path, names: list[str]) -> None:
         Image.new("RGB", (64, 64), (number % 256, number // 256, 7)).save(folder / name)
 
 
-def tid2013(root):
+def tid2008(root):
     names = [f"I{r:02d}_{d:02d}_{level}.bmp" for r in range(1, 6) for d in (1, 2) for level in (1, 2)]
-    pictures(root / "tid2013", [f"distorted_images/{name}" for name in names])
-    pictures(root / "tid2013", [f"reference_images/I{r:02d}.BMP" for r in range(1, 6)])
+    pictures(root / "tid2008", [f"distorted_images/{name}" for name in names])
+    pictures(root / "tid2008", [f"reference_images/I{r:02d}.BMP" for r in range(1, 6)])
     lines = [f"{1 + 0.35 * i:.5f} {name}\n" for i, name in enumerate(names)]
-    (root / "tid2013" / "mos_with_names.txt").write_text("".join(lines))
+    (root / "tid2008" / "mos_with_names.txt").write_text("".join(lines))
 
 
 def spaq(root):
@@ -48,7 +50,7 @@ def agiqa3k(root):
     pd.DataFrame({"name": names, "prompt": prompts, **scores}).to_csv(root / "AGIQA-3K" / "data.csv", index=False)
 
 
-FABRICATE = {"tid2013": tid2013, "spaq": spaq, "agiqa3k": agiqa3k}
+FABRICATE = {"tid2008": tid2008, "spaq": spaq, "agiqa3k": agiqa3k}
 
 
 @pytest.fixture
@@ -76,7 +78,7 @@ def test_an_example_reads_a_copy_of_its_dataset(name, mine, tmp_path):
     assert len(table) == 20
     assert table["mos"].between(*dataset.range).all()
     assert table["mos"].is_monotonic_increasing
-    references = {"tid2013": 5, "spaq": 20, "agiqa3k": 10}
+    references = {"tid2008": 5, "spaq": 20, "agiqa3k": 10}
     assert table["reference"].nunique() == references[name]
 
 
@@ -90,13 +92,23 @@ def test_the_three_are_checked_and_mixed(mine, tmp_path, capsys):
     assert all(name in shown for name in FABRICATE)
 
 
+def test_the_documented_translation_is_taken(mine):
+    (mine / "tasks").mkdir()
+    (mine / "tasks" / "my_words.yaml").write_text(re.search(r"```yml\n(.*?)```", DOCS.read_text(), re.S)[1])
+    cfg = config.load(["backbone=clip_vit_b32", "tasks=my_words"], mine)
+    table = pd.DataFrame({"distortion": ["masked noise", "chromatic aberrations"], "scenes": "dog", "part": "train"})
+    labels = build_labels(OmegaConf.to_container(cfg.tasks))(table)
+    assert labels["distortion"].tolist() == [2, -1]
+    assert labels["scenes"][:, 0].tolist() == [1, 1]
+
+
 def test_the_main_job_takes_a_folder_of_configuration(mine, tmp_path):
-    words = ["--config-dir", str(mine), "dataset=[tid2013]", f"paths.datasets={tmp_path}"]
+    words = ["--config-dir", str(mine), "dataset=[tid2008]", f"paths.datasets={tmp_path}"]
     done = subprocess.run(
         [sys.executable, "-m", "mimi_lightning", *words], capture_output=True, text=True, cwd=tmp_path
     )
     assert done.returncode == 1
-    assert f"tid2013: {tmp_path / 'tid2013'}" in done.stderr
+    assert f"tid2008: {tmp_path / 'tid2008'}" in done.stderr
 
 
 @pytest.fixture

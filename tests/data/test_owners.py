@@ -1,7 +1,10 @@
-"""Every owner's reader, on the miniature of its dataset and on cases that the miniature does not have."""
+"""What every owner's reader must do, the six on the miniature of their dataset, and cases that it does not have.
+
+The test of another dataset inherits `OwnerContract`: see test_tid2013.py.
+"""
 
 import shutil
-from dataclasses import dataclass
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -13,133 +16,183 @@ from scipy.stats import spearmanr
 
 from mimi_lightning.data.annotations import COLUMNS, read_annotations
 from mimi_lightning.data.owners import bid, clive, csiq, kadid, koniq, live
+from mimi_lightning.data.splits import partition
 from mimi_lightning.errors import DatasetError
-
-URL = "https://owner.example/download"
-
-
-@dataclass
-class Owner:
-    name: str
-    folder: str
-    range: tuple[float, float]
-    labels: tuple[str, ...]
-    synthetic: bool = True
-
-
-OWNERS = [
-    Owner("live", "databaserelease2", (0, 114.4147), ("dmos_realigned.mat", "refnames_all.mat")),
-    Owner("csiq", "CSIQ", (0, 1), ("csiq.DMOS.xlsx",)),
-    Owner("kadid", "kadid10k", (1, 4.93), ("dmos.csv",)),
-    Owner("bid", "BID", (0.1638, 4.9198), ("DatabaseGrades.xlsx",), synthetic=False),
-    Owner(
-        "clive",
-        "ChallengeDB_release",
-        (3.42, 92.432),
-        ("Data/AllImages_release.mat", "Data/AllMOS_release.mat", "Data/AllStdDev_release.mat"),
-        synthetic=False,
-    ),
-    Owner("koniq", "koniq-10k", (1.0962, 4.31), ("koniq10k_scores_and_distributions.csv",), synthetic=False),
-]
-
-
-def read(owner: Owner, folder: Path) -> pd.DataFrame:
-    return read_annotations(owner.name, f"mimi_lightning.data.owners.{owner.name}.read", folder, URL)
+from mimi_lightning.evaluation.study import described_datasets
+from mimi_lightning.vocabulary import GROUP_OF
 
 
 def picture(path: Path) -> None:
+    """Write a picture that differs from those of other names."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (8, 8)).save(path)
+    Image.new("RGB", (8, 8), tuple(zlib.crc32(path.name.encode()).to_bytes(4, "big")[:3])).save(path)
 
 
-@pytest.fixture(params=OWNERS, ids=lambda owner: owner.name)
-def owner(request) -> Owner:
-    return request.param
+class OwnerContract:
+    """What holds for every dataset. A subclass names it, and its fixture `folder` writes a few files as its owner does.
 
+    Pictures of three different contents at least, so that they can be split.
+    """
 
-@pytest.fixture
-def folder(owner, miniature) -> Path:
-    return miniature / owner.folder
+    name: str  # of conf/dataset/<name>.yaml
+    labels: tuple[str, ...]  # label files that must be there
 
+    @pytest.fixture
+    def folder(self) -> Path:
+        raise NotImplementedError("the dataset's folder, as its owner distributes it")
 
-@pytest.fixture
-def copy(owner, folder, tmp_path) -> Path:
-    return shutil.copytree(folder, tmp_path / owner.folder)
+    @pytest.fixture
+    def copy(self, folder, tmp_path_factory) -> Path:
+        return shutil.copytree(folder, tmp_path_factory.mktemp("copy") / folder.name)
 
+    def extra(self, image: Path) -> str:
+        """Name that a picture without a label could have."""
+        return f"extra{image.suffix}"
 
-class TestEveryOwner:
-    """What holds for all six."""
+    def labelled(self, folder: Path) -> int:
+        """Number of pictures with a label, whether they are used or not."""
+        return len(self.read(folder))
 
-    def test_table_is_complete(self, owner, folder):
-        table = read(owner, folder)
+    @property
+    def described(self):
+        return described_datasets()[self.name]
+
+    def read(self, folder: Path) -> pd.DataFrame:
+        return read_annotations(self.name, self.described.reader, folder, self.described.url)
+
+    def test_table_is_complete(self, folder):
+        table = self.read(folder)
         assert tuple(table.columns) == COLUMNS
-        assert len(table) >= 15
         assert table["image"].is_unique
-        assert set(table["dataset"]) == {owner.name}
+        assert set(table["dataset"]) == {self.name}
 
-    def test_rows_are_the_scored_pictures(self, owner, folder, miniature):
-        hidden = pd.read_csv(miniature / "hidden_quality.csv")
-        assert set(read(owner, folder)["image"]) == set(hidden.loc[hidden["dataset"] == owner.name, "image"])
+    def test_scores_lie_in_the_published_range(self, folder):
+        assert self.read(folder)["mos"].between(*self.described.range).all()
 
-    def test_higher_is_better(self, owner, folder, miniature):
-        hidden = pd.read_csv(miniature / "hidden_quality.csv")
-        table = read(owner, folder).merge(hidden, on=["dataset", "image"], validate="one_to_one")
-        assert spearmanr(table["mos"], table["hidden_quality"]).statistic > 0.85
-
-    def test_scores_are_native(self, owner, folder):
-        table = read(owner, folder)
-        low, high = owner.range
-        assert table["mos"].between(low, high).all()
-        assert np.ptp(table["mos"]) > 0.4 * (high - low)
-        assert table["std"].between(0.001 * (high - low), 0.5 * (high - low)).all()
-
-    def test_pictures_and_references_exist(self, owner, folder):
-        table = read(owner, folder)
+    def test_pictures_and_references_exist(self, folder):
+        table = self.read(folder)
         assert all((folder / path).is_file() for path in [*table["image"], *table["reference"]])
-        own = table["reference"] == table["image"]
-        assert not own.any() if owner.synthetic else own.all()
 
-    def test_distortion_is_known_where_the_owner_tells(self, owner, folder):
-        table = read(owner, folder)
-        assert (table["distortion"] != "").all() == owner.synthetic
-        assert table["level"].notna().all() == (owner.name in ("csiq", "kadid"))
+    def test_no_reference_stands_in_two_parts(self, folder, tmp_path):
+        table = self.read(folder)
+        parts = partition(table, folder.parent, {self.name: folder.name}, tmp_path / "splits", seed=1)
+        assert set(parts["split01"]) == {"train", "val", "test"}
+        assert parts["split01"].groupby(table["reference"]).nunique().eq(1).all()
 
-    def test_missing_label_file_is_named_with_the_owners_page(self, owner, copy):
-        for name in owner.labels:
+    def test_missing_label_file_is_named_with_the_owners_page(self, copy):
+        for name in self.labels:
             (copy / name).rename(copy / "hidden")
             with pytest.raises(DatasetError) as caught:
-                read(owner, copy)
+                self.read(copy)
             assert str(copy / name) in str(caught.value)
-            assert URL in str(caught.value)
+            assert self.described.url in str(caught.value)
             (copy / "hidden").rename(copy / name)
 
-    def test_damaged_label_file_is_named(self, owner, copy):
-        for name in owner.labels:
+    def test_damaged_label_file_is_named(self, copy):
+        for name in self.labels:
             original = (copy / name).read_bytes()
             (copy / name).write_bytes(b"not a label file")
             with pytest.raises(DatasetError) as caught:
-                read(owner, copy)
+                self.read(copy)
             assert str(copy / name) in str(caught.value)
             (copy / name).write_bytes(original)
 
-    def test_missing_picture_is_refused_with_both_counts(self, owner, copy):
-        image = read(owner, copy)["image"].iloc[0]
-        total = self._labelled(owner, copy)
+    def test_missing_picture_is_refused_with_both_counts(self, copy):
+        image = self.read(copy)["image"].iloc[0]
+        total = self.labelled(copy)
         (copy / image).unlink()
         with pytest.raises(DatasetError, match=rf"labels {total} pictures.*(holds?) {total - 1}\b"):
-            read(owner, copy)
+            self.read(copy)
 
-    def test_picture_without_a_label_is_refused(self, owner, copy):
-        image = copy / read(owner, copy)["image"].iloc[0]
-        total = self._labelled(owner, copy)
-        extra = {"kadid": "I99_01_01.png", "bid": "DatabaseImage9999.JPG"}.get(owner.name, f"extra{image.suffix}")
-        shutil.copy(image, image.with_name(extra))
+    def test_picture_without_a_label_is_refused(self, copy):
+        image = copy / self.read(copy)["image"].iloc[0]
+        total = self.labelled(copy)
+        shutil.copy(image, image.with_name(self.extra(image)))
         with pytest.raises(DatasetError, match=rf"labels {total} pictures.*(holds?) {total + 1}\b"):
-            read(owner, copy)
+            self.read(copy)
 
-    def _labelled(self, owner, copy):
-        undistorted = loadmat(copy / "dmos_realigned.mat")["orgs"].sum() if owner.name == "live" else 0
-        return len(read(owner, copy)) + int(undistorted)
+
+class MiniatureContract(OwnerContract):
+    """What holds where a hidden quality is known."""
+
+    synthetic = True
+    levels = False  # whether names tell the level of a distortion
+
+    @pytest.fixture
+    def folder(self, miniature) -> Path:
+        return miniature / self.described.folder
+
+    @pytest.fixture
+    def hidden(self, miniature) -> pd.DataFrame:
+        return pd.read_csv(miniature / "hidden_quality.csv").query(f"dataset == '{self.name}'")
+
+    def test_rows_are_the_scored_pictures(self, folder, hidden):
+        images = self.read(folder)["image"]
+        assert len(images) >= 15
+        assert set(images) == set(hidden["image"])
+
+    def test_higher_is_better(self, folder, hidden):
+        table = self.read(folder).merge(hidden, on=["dataset", "image"], validate="one_to_one")
+        assert spearmanr(table["mos"], table["hidden_quality"]).statistic > 0.85
+
+    def test_scores_are_native(self, folder):
+        table, span = self.read(folder), np.ptp(self.described.range)
+        assert np.ptp(table["mos"]) > 0.4 * span
+        assert table["std"].between(0.001 * span, 0.5 * span).all()
+
+    def test_only_distorted_pictures_have_another_reference(self, folder):
+        table = self.read(folder)
+        own = table["reference"] == table["image"]
+        assert not own.any() if self.synthetic else own.all()
+
+    def test_distortion_is_known_where_the_owner_tells(self, folder):
+        table = self.read(folder)
+        assert (table["distortion"] != "").all() == self.synthetic
+        assert table["level"].notna().all() == self.levels
+
+
+class TestMiniatureLive(MiniatureContract):
+    name = "live"
+    labels = ("dmos_realigned.mat", "refnames_all.mat")
+
+    def labelled(self, folder):
+        return len(self.read(folder)) + int(loadmat(folder / "dmos_realigned.mat")["orgs"].sum())
+
+
+class TestMiniatureCsiq(MiniatureContract):
+    name = "csiq"
+    labels = ("csiq.DMOS.xlsx",)
+    levels = True
+
+
+class TestMiniatureKadid(MiniatureContract):
+    name = "kadid"
+    labels = ("dmos.csv",)
+    levels = True
+
+    def extra(self, image):
+        return "I99_01_01.png"
+
+
+class TestMiniatureBid(MiniatureContract):
+    name = "bid"
+    labels = ("DatabaseGrades.xlsx",)
+    synthetic = False
+
+    def extra(self, image):
+        return "DatabaseImage9999.JPG"
+
+
+class TestMiniatureClive(MiniatureContract):
+    name = "clive"
+    labels = ("Data/AllImages_release.mat", "Data/AllMOS_release.mat", "Data/AllStdDev_release.mat")
+    synthetic = False
+
+
+class TestMiniatureKoniq(MiniatureContract):
+    name = "koniq"
+    labels = ("koniq10k_scores_and_distributions.csv",)
+    synthetic = False
 
 
 class TestLive:
@@ -228,7 +281,7 @@ class TestCsiq:
 class TestBid:
     """Sheets of either form, with and without a header."""
 
-    ROWS = ((3, 2.5, None, 2.0, 3.0), (10, 4.0, None, 4.0, None))
+    ROWS = ((3, 2.5, 9.0, 2.0, 3.0), (10, 4.0, 9.0, 4.0, None))  # single grades begin in the fourth column
 
     @pytest.fixture
     def folder(self, tmp_path):
@@ -322,6 +375,13 @@ class TestKoniq:
 class TestKadid:
     """A `dmos` that is higher for better pictures and a `var` that is a standard deviation."""
 
+    PUBLISHED = (  # codes 01 to 25, in the words of the LIQE lists
+        "gaussian blur, lens, motion, diffusion, shifting, color quantization, oversaturation, desaturation, "
+        "jpeg2000 compression, jpeg compression, white noise, white with color, impulse, multiplicative, "
+        "white noise with denoise, brighten, darken, shifting the mean, jitter, noneccentricity patch, pixelate, "
+        "quantization, color blocking, sharpness, contrast"
+    )
+
     def write(self, folder, name):
         (folder / "dmos.csv").write_text(f"dist_img,ref_img,dmos,var\n{name},I81.png,4.57,0.49\n")
         picture(folder / "images" / name)
@@ -332,6 +392,16 @@ class TestKadid:
         row = kadid.read(tmp_path).iloc[0]
         assert (row["mos"], row["std"], row["level"]) == (4.57, 0.49, 5)
         assert (row["reference"], row["distortion"]) == ("images/I81.png", "contrast")
+
+    def test_every_code_is_the_published_distortion(self, tmp_path):
+        names = [f"I81_{code:02d}_01.png" for code in range(1, 26)]
+        for name in (*names, "I81.png"):
+            picture(tmp_path / "images" / name)
+        rows = "".join(f"{name},I81.png,3,0.5\n" for name in names)
+        (tmp_path / "dmos.csv").write_text("dist_img,ref_img,dmos,var\n" + rows)
+        published = self.PUBLISHED.split(", ")
+        assert kadid.read(tmp_path)["distortion"].tolist() == published
+        assert set(published) <= set(GROUP_OF)
 
     @pytest.mark.parametrize("name", ["I81_26_01.png", "I81_00_01.png", "photo.png"])
     def test_unknown_names_are_refused(self, tmp_path, name):

@@ -7,7 +7,7 @@
 | mos | mean opinion score, native scale, higher is better |
 | std | standard deviation of the opinions, NaN when unknown |
 | reference | path of the pristine picture; the image's own path for a photograph without one |
-| distortion | fine label of the published vocabulary, "" when unknown |
+| distortion | fine label, a word of the published vocabulary where one fits; "" when unknown |
 | level | strength as the owner numbers it, NaN when unknown |
 | scenes | scene labels joined by ";", "" when unknown |
 | part | train, val or test where the dataset brings a partition of its own, "" elsewhere |
@@ -95,6 +95,30 @@ def complete(rows: pd.DataFrame, name: str, source: Path) -> pd.DataFrame:
         outside = leaves_folder(source, table[column])
         _refuse(table[column].map(outside), table, source, f"a file outside the folder as its {column}")
     return table[list(COLUMNS)].sort_values("image", ignore_index=True)
+
+
+def add_scenes(annotations: pd.DataFrame, file: Path) -> pd.DataFrame:
+    """Take the scenes of contents from a CSV file, if there is one; the owners publish none.
+
+    Args:
+        annotations: annotations table.
+        file: columns dataset, reference and scenes (joined by ";").
+
+    Returns:
+        The table; rows that the file does not speak of keep their scenes.
+
+    Raises:
+        DatasetError: the file lacks a column.
+    """
+    if not file.is_file():
+        return annotations
+    table = pd.read_csv(file, dtype=str, keep_default_na=False)
+    absent = {"dataset", "reference", "scenes"} - set(table.columns)
+    if absent:
+        raise DatasetError(f"{file} lacks the column {', '.join(sorted(absent))}.")
+    known = {(row.dataset, row.reference): row.scenes for row in table.itertuples()}
+    keys = zip(annotations["dataset"], annotations["reference"], annotations["scenes"], strict=True)
+    return annotations.assign(scenes=[known.get((dataset, reference), own) for dataset, reference, own in keys])
 
 
 def _find_reader(reader: str):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mimi_lightning.data.annotations import PARTS, read_annotations
+from mimi_lightning.data.annotations import PARTS, add_scenes, read_annotations
 from mimi_lightning.data.images import read_image
 from mimi_lightning.data.partitions import Parts, Protocol, assign_parts
 from mimi_lightning.data.splits import find_leaks
@@ -90,7 +90,12 @@ class Report:
 
 
 def check_datasets(
-    datasets: Mapping[str, Mapping[str, Any]], root: Path, split: int, protocol: Protocol, progress: bool = True
+    datasets: Mapping[str, Mapping[str, Any]],
+    root: Path,
+    split: int,
+    protocol: Protocol,
+    labels: Callable[[pd.DataFrame], Any] | None = None,
+    progress: bool = True,
 ) -> Report:
     """Read labels, partition and every picture of the datasets that are there.
 
@@ -99,6 +104,7 @@ def check_datasets(
         root: folder of all datasets.
         split: 1..10, whose parts are counted; leaks are looked for in all ten.
         protocol: where partitions come from.
+        labels: makes the labels of tasks, or refuses words of the annotations table.
         progress: show a progress bar.
     """
     report = Report(split, [_finding(name, dataset, root) for name, dataset in sorted(datasets.items())])
@@ -106,13 +112,15 @@ def check_datasets(
     if not tables:
         report.problems.append(f"There is no dataset to check in {root.absolute()}. Set paths.datasets=DIR.")
         return report
-    annotations = pd.concat(tables, ignore_index=True)
+    annotations = add_scenes(pd.concat(tables, ignore_index=True), root / "scenes.csv")
     folders = {name: dataset["folder"] for name, dataset in datasets.items()}
+    parts = None
     try:
         parts = assign_parts(annotations, root, folders, split, protocol)
+        if labels:
+            labels(parts.table)
     except DatasetError as error:
         report.problems.append(str(error))
-        parts = None
     digests = _read_pictures(report, annotations, root, folders, progress)
     known = {finding.dataset: finding for finding in report.findings}
     for name, rows in annotations.groupby("dataset"):

@@ -15,11 +15,10 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader, Dataset, default_collate, get_worker_info
 
-from mimi_lightning.data.annotations import read_annotations
+from mimi_lightning.data.annotations import add_scenes, read_annotations
 from mimi_lightning.data.cache import CachedImages
 from mimi_lightning.data.cache_build import open_cache
 from mimi_lightning.data.images import ImageFiles, Picture, Size, mirror
-from mimi_lightning.data.labels import add_scenes, distortion_labels, scene_labels
 from mimi_lightning.data.partitions import Protocol, assign_parts
 from mimi_lightning.data.sampling import Draw, MixedBatchSampler, SizeBatchSampler
 from mimi_lightning.errors import DatasetError
@@ -27,6 +26,7 @@ from mimi_lightning.errors import DatasetError
 Batch = dict[str, Any]
 Images = ImageFiles | CachedImages
 View = Callable[[Picture, int], torch.Tensor]
+Labels = Callable[[pd.DataFrame], Mapping[str, np.ndarray]]
 
 
 @dataclass
@@ -93,6 +93,7 @@ class MixedDataModule(lightning.LightningDataModule):
         seed: of the order of images and of their random views.
         root: folder that holds the datasets' folders.
         splits: where the partitions come from (conf/splits), as `Protocol`; None takes all images as test part.
+        labels: makes what batches carry beside mos and dataset, columns [N, ...], of the annotations table with parts.
         cache: keep decoded pictures: in `cache` below the root (true), or in this folder.
         epoch: `longest` for one pass over the dataset that needs most batches, or a number of batches.
         train_view: what training sees of a picture: a tensor from a picture and a seed.
@@ -112,6 +113,7 @@ class MixedDataModule(lightning.LightningDataModule):
         splits: Mapping[str, Any] | None,
         train_view: View,
         test_view: View,
+        labels: Labels | None = None,
         cache: bool | Path | str | None = None,
         epoch: int | str = "longest",
         test_batch: int = 16,
@@ -124,7 +126,7 @@ class MixedDataModule(lightning.LightningDataModule):
         self.root, self.protocol = Path(root), Protocol(**splits) if splits else None
         self.cache = self.root / "cache" if cache is True else Path(cache) if cache else None
         self.steps = None if epoch == "longest" else int(epoch)
-        self.train_view, self.test_view = train_view, test_view
+        self.train_view, self.test_view, self.labels = train_view, test_view, labels
         self.test_batch, self.workers, self.on_error = test_batch, workers, on_error
         self.skipped: set[str] = set()
         self.table: pd.DataFrame | None = None
@@ -135,7 +137,7 @@ class MixedDataModule(lightning.LightningDataModule):
         return list(self.datasets)
 
     def setup(self, stage: str | None = None) -> None:
-        """Read all annotations and this split's parts, build the decoded cache; does nothing the second time."""
+        """Read all annotations, this split's parts and labels, build the decoded cache; nothing the second time."""
         if self.table is not None:
             return
         tables = [
@@ -144,6 +146,11 @@ class MixedDataModule(lightning.LightningDataModule):
         ]
         table = add_scenes(pd.concat(tables, ignore_index=True), self.root / "scenes.csv")
         self.table = self._assign_parts(table) if self.protocol else table.assign(part="test")
+        self.facts = {
+            "mos": self.table["mos"].to_numpy(np.float32),
+            "dataset": self.table["dataset"].map(self.names.index).to_numpy(),
+            **(self.labels(self.table) if self.labels else {}),
+        }
         self.images = {resize: self._images(resize) for resize in {self.train_view.resize, self.test_view.resize}}
 
     def _assign_parts(self, table: pd.DataFrame) -> pd.DataFrame:
@@ -225,14 +232,8 @@ class MixedDataModule(lightning.LightningDataModule):
         return open_cache(self.table, self.root, folders, files, self.cache) if self.cache else files
 
     def _loader(self, view: View, sampler: Any) -> DataLoader:
-        facts = {
-            "mos": self.table["mos"].to_numpy(np.float32),
-            "dataset": self.table["dataset"].map(self.names.index).to_numpy(),
-            "scenes": scene_labels(self.table["scenes"]),
-            "distortion": distortion_labels(self.table["distortion"]),
-        }
         return DataLoader(
-            ImageRows(self.images[view.resize], facts, view),
+            ImageRows(self.images[view.resize], self.facts, view),
             batch_sampler=sampler,
             collate_fn=collate,
             num_workers=self.workers,
