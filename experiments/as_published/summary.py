@@ -1,4 +1,4 @@
-"""Before against after: means over splits and seeds, and paired differences with their standard errors."""
+"""Before against after: means over splits and seeds, and paired differences with standard errors over splits."""
 
 import json
 import sys
@@ -8,6 +8,7 @@ import pandas as pd
 
 
 def read(file: Path) -> dict[str, object]:
+    """Figures of one run."""
     metrics = json.loads(file.read_text())
     name, _, split = metrics["run"].split("/")
     code, seed = name.split("-")
@@ -19,15 +20,13 @@ def read(file: Path) -> dict[str, object]:
 
 runs = pd.DataFrame([read(file) for file in sorted(Path(sys.argv[1]).rglob("metrics.json"))])
 table = runs.set_index(["split", "seed", "code"]).unstack("code")
-print("SRCC of test parts (weighted, mean of datasets); pooled SRCC against the hidden quality (aligned labels, proxies)")
+print(
+    "SRCC of the test parts: weighted, mean of the datasets; pooled against the hidden quality: aligned labels, proxies"
+)
 for figure in table.columns.unique(0):
     before, after = table[figure]["before"], table[figure]["after"]
-    difference = after - before
     # Seeds of one split share its test part: the splits are the independent samples.
-    by_split = difference.groupby("split").mean()
-    print(
-        f"{figure:<16} before {before.mean():.3f} (std {before.std():.3f})  after {after.mean():.3f} (std {after.std():.3f})"
-        f"  difference {difference.mean():+.3f} +- {by_split.sem():.3f} over {len(by_split)} splits"
-        f"  ({(difference > 0).sum()} of {len(difference)} runs better)"
-    )
+    difference = (after - before).groupby("split").mean()
+    spreads = [f"{name} {values.mean():.3f} (std {values.std():.3f})" for name, values in table[figure].items()]
+    print(f"{figure:<16}", *spreads, f"difference {difference.mean():+.3f} +- {difference.sem():.3f}", sep="  ")
 print(runs.groupby(["code", "split"]).mean(numeric_only=True).drop(columns="seed").round(3))
