@@ -140,6 +140,19 @@ def test_a_task_that_lacked_labels_for_one_epoch_counts_as_neither_faster_nor_sl
     np.testing.assert_allclose(weights, 3 * e / e.sum(), rtol=1e-6)
 
 
+def test_quality_counts_every_image_in_the_dynamic_weights():
+    """Steps of 1 and 4 images, of which one has a scene and one a distortion."""
+    tasks, losses, weights = SceneDistortion(), np.empty((3, 2, 3)), np.empty((3, 2, 3))
+    for epoch, quality in enumerate([(2.0, 1.0), (1.0, 3.0), (1.0, 1.0)]):
+        for step, images in enumerate((1, 4)):
+            labels = batch([ANIMAL] + [NOTHING] * (images - 1), [0] + [-1] * (images - 1))
+            terms = tasks({"loss": torch.tensor(quality[step])}, judge(images), labels, epoch)
+            losses[epoch, step] = [terms[name] for name in tasks.names]
+            weights[epoch, step] = [terms[f"weight_{name}"] for name in tasks.names]
+    expected = by_definition(losses, np.array([[[1, 1, 1], [4, 1, 1]]] * 3), temperature=2)
+    np.testing.assert_allclose(weights, np.repeat(expected[:, None], 2, axis=1), rtol=1e-6)
+
+
 def feed_rank(rank, port, results=None):
     torch.distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
     weights = feed(DynamicWeightAverage(3), LOSSES[:, rank:4:2], COUNTS[:, rank:4:2])

@@ -86,6 +86,18 @@ def test_a_changed_image_is_decoded_again_and_no_other(root, monkeypatch):
     assert np.array_equal(second.read(second.images["2.png"]), first.read(first.images["2.png"]))
 
 
+def test_a_changed_image_of_the_same_length_is_told_by_its_time(root):
+    path = root / "set" / "0.bmp"
+    Image.new("RGB", (70, 70)).save(path)
+    build(root)
+    before = path.stat()
+    Image.new("RGB", (70, 70), (1, 2, 3)).save(path)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+    assert path.stat().st_size == before.st_size
+    second = build(root)
+    assert second.read(second.images["0.bmp"])[:, 5, 5].tolist() == [1, 2, 3]
+
+
 @pytest.mark.parametrize("keep", [0, 10, 0.5, -1])
 def test_a_truncated_cache_is_found_and_rebuilt(root, keep):
     path = build(root).path

@@ -133,6 +133,17 @@ def test_pictures_that_differ_in_one_row_are_two(copy, capsys):
     assert len(finding(report, "kadid")["duplicates"]) == 1
 
 
+def test_pictures_of_the_same_bytes_but_another_shape_are_two(copy, capsys):
+    first, second, *_ = sorted((copy / "kadid10k" / "images").glob("*_*.png"))
+    Image.new("RGB", (6, 8)).save(first)
+    Image.new("RGB", (3, 16)).save(second)
+    _, report = check(copy, capsys, "dataset=[kadid]")
+    assert finding(report, "kadid")["duplicates"] == []
+    Image.new("RGB", (6, 8)).save(second)
+    _, report = check(copy, capsys, "dataset=[kadid]")
+    assert len(finding(report, "kadid")["duplicates"]) == 1
+
+
 def test_people_get_a_screen_a_dataset(copy, capsys):
     assert cli.main(["data", "check", f"paths.datasets={copy}", "dataset=[live,csiq]"]) == 0
     shown = capsys.readouterr().out

@@ -43,7 +43,14 @@ def whole(file):
 
 @pytest.mark.parametrize(
     ("size", "side", "expected"),
-    [((120, 90), 60, (80, 60)), ((90, 120), 60, (60, 80)), ((120, 90), 100, (120, 90)), ((120, 90), 90, (120, 90))],
+    [
+        ((120, 90), 60, (80, 60)),
+        ((90, 120), 60, (60, 80)),
+        ((120, 90), 100, (120, 90)),
+        ((120, 90), 90, (120, 90)),
+        ((1024, 768), 512, (682, 512)),  # of 682.67, as torchvision cuts it
+        ((768, 1024), 512, (512, 682)),
+    ],
 )
 def test_adaptive_resize_only_shrinks(size, side, expected):
     assert resized_size(size, side) == expected

@@ -130,6 +130,18 @@ def test_all_columns_are_taken(folder):
 
 
 @pytest.mark.parametrize(
+    ("separator", "name"),
+    [("\t", "a; b, c.png"), (";", "a, b c.png"), (",", "a b.png"), (", ", "a b.png"), (" ", "a.png"), ("  ", "a.png")],
+)
+def test_a_table_is_separated_by_tab_semicolon_comma_or_spaces_in_this_order(tmp_path, separator, name):
+    pictures(tmp_path, [name, "b.png"])
+    lines = [("name", "MOS"), (name, "1.5"), ("b.png", "2.5")]
+    (tmp_path / "t.txt").write_text("".join(separator.join(line) + "\n" for line in lines))
+    table = read(tmp_path, file="t.txt", image="name", mos="MOS")
+    assert table.to_dict("list") == {"image": [name, "b.png"], "mos": ["1.5", "2.5"]}
+
+
+@pytest.mark.parametrize(
     ("options", "words"),
     [
         ({"file": "t.csv", "image": "nam", "mos": "MOS"}, "no column 'nam' for image; it has name, MOS"),

@@ -81,6 +81,14 @@ def test_streams_are_reshuffled_and_follow_seed_and_name_only():
     assert [d for d in first if d[0] in rows["live"]] == next(iter(alone))
 
 
+def test_every_dataset_has_an_order_of_its_own():
+    rows = rows_of({"live": 20, "csiq": 20})
+    (batch,) = MixedBatchSampler(rows, dict.fromkeys(rows, 20), seed=5)
+    csiq, live = batch[:20], batch[20:]
+    assert [row - rows["csiq"][0] for row, _ in csiq] != [row - rows["live"][0] for row, _ in live]
+    assert not {seed for _, seed in csiq} & {seed for _, seed in live}
+
+
 def test_one_image_drawn_twice_gets_two_views():
     seeds = [seed for batch in drawn(MixedBatchSampler({"live": [0]}, {"live": 3}, seed=5), 2) for _, seed in batch]
     assert len(set(seeds)) == 6

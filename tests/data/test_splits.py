@@ -1,11 +1,10 @@
 """Partitions: exact shares, no leak inside a dataset or across, stored and guarded."""
 
-import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
-from mimi_lightning.data.splits import COLUMNS, check_leaks, fingerprint, partition
+from mimi_lightning.data.splits import COLUMNS, assign_contents, check_leaks, fingerprint, partition
 from mimi_lightning.errors import DatasetError
 
 FOLDERS = {"live": "databaserelease2", "csiq": "CSIQ", "koniq": "koniq-10k"}
@@ -26,10 +25,10 @@ def draw(tmp_path, *tables, seed=1):
     return partition(pd.concat(tables, ignore_index=True), tmp_path, FOLDERS, tmp_path / "splits", seed)
 
 
-def write_reference(tmp_path, dataset, name, value):
+def write_reference(tmp_path, dataset, name, value, size=(3, 2)):
     path = tmp_path / FOLDERS[dataset] / name
     path.parent.mkdir(exist_ok=True)
-    Image.fromarray(np.full((2, 3, 3), value, np.uint8)).save(path)
+    Image.new("RGB", size, (value,) * 3).save(path)
 
 
 def test_shares_are_exact_and_all_ten_splits_differ(tmp_path):
@@ -60,6 +59,14 @@ def test_equal_reference_pictures_of_two_datasets_stay_in_one_part(tmp_path):
     assert all((table.groupby("content")[column].nunique() == 1).all() for column in COLUMNS)
 
 
+def test_references_of_the_same_bytes_but_another_shape_are_two_contents(tmp_path):
+    for name, size in (("wide.bmp", (3, 2)), ("tall.bmp", (2, 3)), ("again.bmp", (2, 3))):
+        write_reference(tmp_path, "live", name, 7, size)
+    table = distorted("live", ["wide.bmp", "tall.bmp", "again.bmp"], copies=1)
+    wide, tall, again = assign_contents(table, tmp_path, FOLDERS)
+    assert wide != tall == again
+
+
 def test_named_contents_stay_in_one_part(tmp_path):
     rows = [("koniq", f"{i}.jpg", f"scene{i // 5}") for i in range(100)]
     pd.DataFrame(rows, columns=["dataset", "reference", "content"]).to_csv(tmp_path / "contents.csv", index=False)
@@ -83,6 +90,12 @@ def test_the_partition_follows_the_seed_alone(tmp_path):
         .reset_index()[first.columns]
     )
     assert not first.equals(draw(tmp_path / "c", photos(), seed=2))
+
+
+def test_datasets_of_the_same_images_are_drawn_each_in_its_own_order(tmp_path):
+    table = draw(tmp_path, photos("koniq"), photos("live")).set_index("image")
+    koniq, live = (table[table["dataset"] == dataset] for dataset in ("koniq", "live"))
+    assert all((koniq[column] != live[column]).any() for column in COLUMNS)
 
 
 def test_a_leak_is_refused():
