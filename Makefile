@@ -4,7 +4,7 @@ BIN := .venv/bin
 MIMI := $(BIN)/python -m mimi_lightning
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench bench-data bench-clip bench-gpu wheel clean
+.PHONY: help demo test mutants lint format bench bench-data bench-clip bench-gpu wheel clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -14,6 +14,10 @@ demo: $(BIN)/.miniature ## Train and test on six miniature datasets of real phot
 
 test: $(BIN)/.dev ## Run the test suite
 	$(BIN)/python -m pytest $(ARGS)
+
+mutants: $(BIN)/.mutants ## Change the mathematics, metrics, samplers and splits, and count what no test notices (hours)
+	OMP_NUM_THREADS=1 $(BIN)/mutmut run $(ARGS)
+	$(BIN)/mutmut results
 
 lint: $(BIN)/.dev ## Check style
 	$(BIN)/ruff check .
@@ -39,9 +43,9 @@ wheel: $(BIN)/.dev ## Build the wheel into dist/
 	$(BIN)/pip wheel --no-deps --wheel-dir dist .
 
 clean: ## Remove the environment, the miniature datasets and all outputs
-	rm -rf .venv dist miniature outputs
+	rm -rf .venv dist miniature outputs mutants
 
-# One environment; `dev` holds all that `miniature` does.
+# One environment; `mutants` holds all that `dev` does, and `dev` all that `miniature` does.
 $(BIN)/.%: pyproject.toml constraints.txt
 	test -x $(BIN)/pip || $(PYTHON) -m venv .venv || { echo "On Debian and Ubuntu: apt install python3-venv"; exit 1; }
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$*]'

@@ -3,6 +3,7 @@
 from collections import Counter
 from itertools import islice
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -103,6 +104,15 @@ def test_evaluation_sees_each_image_once_and_one_size_a_batch(sizes, batch, worl
     assert all(len({sizes[row] for row, _ in b}) == 1 and len(b) <= batch for b in batches)
     shares = [sum(map(len, SizeBatchSampler(rows, sizes, batch, rank=r, world=world))) for r in range(world)]
     assert max(shares) - min(shares) <= 1
+
+
+def test_evaluation_batches_are_full_and_their_views_the_fixed_ones():
+    sizes = [(4, 3), (3, 4), (4, 3), (4, 3)]
+    sampler = SizeBatchSampler([10, 11, 12, 13], sizes, batch=2)
+    assert list(sampler) == [[(10, 0), (12, 0)], [(13, 0)], [(11, 0)]]
+    assert len(sampler) == 3
+    with pytest.raises(ValueError, match="shorter"):
+        SizeBatchSampler([10, 11], sizes[:1], batch=2)
 
 
 @property_test

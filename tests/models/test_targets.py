@@ -19,6 +19,9 @@ def test_labels_of_the_training_part_fill_0_to_10(scale):
     target = torch.tensor([0.0, 2.5, 10.0, 0.0, 7.0, 10.0])
     torch.testing.assert_close(scale.normalise(mos, dataset), target)
     torch.testing.assert_close(scale.restore(target, dataset), mos)
+    for index, part in ((torch.tensor(0), slice(3)), (torch.ones(1, 3, dtype=torch.int64), slice(3, None))):
+        torch.testing.assert_close(scale.normalise(mos[part], index).flatten(), target[part])
+        torch.testing.assert_close(scale.restore(target[part], index).flatten(), mos[part])
 
 
 def test_ends_of_the_published_range_lie_beyond_them(scale):
@@ -27,7 +30,14 @@ def test_ends_of_the_published_range_lie_beyond_them(scale):
 
 def test_half_precision_leaves_it_as_it_is(scale):
     ends = scale.ends()
-    assert torch.equal(scale.half().ends(), ends)
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        lower = TargetScale(LABELS, RANGES)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for module in (lower, scale.half()):
+        assert {buffer.dtype for buffer in module.buffers()} == {torch.float32}
+        assert torch.equal(module.ends(), ends)
 
 
 def test_a_checkpoint_keeps_it(scale):
