@@ -77,7 +77,7 @@ def test_scores_without_a_figure_are_refused(function, score, mos, message):
         function(score, mos)
 
 
-@pytest.mark.parametrize(("fit", "least"), zip(FITS, (4, 5, 4, 5), strict=True))
+@pytest.mark.parametrize(("fit", "least"), list(zip(FITS, (4, 5, 4, 5), strict=True)))
 def test_a_fit_needs_as_many_scores_as_parameters(fit, least):
     with pytest.raises(ScoreError, match=f"at least {least}"):
         fit(range(least - 1), range(least - 1))
