@@ -18,6 +18,8 @@ test: $(BIN)/.dev ## Run the test suite
 mutants: $(BIN)/.mutants ## Change the mathematics, metrics, samplers and splits, and count what no test notices (hours)
 	OMP_NUM_THREADS=1 $(BIN)/mutmut run $(ARGS)
 	$(BIN)/mutmut results
+	@$(BIN)/mutmut results --all true | awk '!/not checked/ {sub(/\.x.*/, "", $$1); all[$$1]++; dead[$$1] += /killed|timeout/} \
+	  END {for (m in all) printf "%-36s %3.0f %% of %d noticed\n", m, 100 * dead[m] / all[m], all[m]}'
 
 lint: $(BIN)/.dev ## Check style
 	$(BIN)/ruff check .

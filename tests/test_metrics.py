@@ -86,6 +86,7 @@ def test_a_fit_needs_as_many_scores_as_parameters(fit, least):
 
 def test_rmse_of_constant_scores_is_a_figure():
     assert metrics.rmse([1, 1], [1, 3]) == pytest.approx(np.sqrt(2))
+    assert metrics.rmse([1], [3]) == 2
 
 
 @pytest.mark.parametrize("direction", [1, -1])
