@@ -1,5 +1,7 @@
 """Partitions: exact shares, no leak inside a dataset or across, stored and guarded."""
 
+import hashlib
+
 import pandas as pd
 import pytest
 from PIL import Image
@@ -67,6 +69,18 @@ def test_references_of_the_same_bytes_but_another_shape_are_two_contents(tmp_pat
     assert wide != tall == again
 
 
+def test_shares_are_exact_beside_contents_that_follow_another_dataset(tmp_path):
+    for i in range(20):
+        write_reference(tmp_path, "live", f"r{i}.bmp", i)
+    for i in range(10):
+        write_reference(tmp_path, "csiq", f"r{i}.png", i)
+    references = [f"r{i}.png" for i in range(10)], [f"r{i}.bmp" for i in range(20)]
+    table = draw(tmp_path, distorted("csiq", references[0], 1), distorted("live", references[1], 1))
+    live = table[table["dataset"] == "live"]
+    for column in COLUMNS:
+        assert live[column].value_counts().to_dict() == {"train": 14, "val": 2, "test": 4}
+
+
 def test_named_contents_stay_in_one_part(tmp_path):
     rows = [("koniq", f"{i}.jpg", f"scene{i // 5}") for i in range(100)]
     pd.DataFrame(rows, columns=["dataset", "reference", "content"]).to_csv(tmp_path / "contents.csv", index=False)
@@ -99,18 +113,40 @@ def test_datasets_of_the_same_images_are_drawn_each_in_its_own_order(tmp_path):
 
 
 def test_a_leak_is_refused():
-    table = pd.DataFrame(
-        {"dataset": ["live", "csiq"], "content": "same", **{column: ["train", "test"] for column in COLUMNS}}
+    parts = {column: ["train", "test", "val"] for column in COLUMNS}
+    table = pd.DataFrame({"dataset": ["live", "csiq", "bid"], "content": ["same", "same", "other"], **parts})
+    leak = (
+        r"^split01 leaks: the content same stands in csiq test and live train\.\nDelete the stored partitions .* them "
     )
-    with pytest.raises(DatasetError, match="split01 leaks: the content same stands in csiq test and live train"):
+    with pytest.raises(DatasetError, match=leak):
         check_leaks(table)
+
+
+def test_the_fingerprint_is_the_hash_of_the_sorted_rows_of_one_split():
+    parts = {column: ["train", "test"] for column in COLUMNS} | {"split03": ["val", "train"]}
+    table = pd.DataFrame({"dataset": ["live", "csiq"], "image": ["b.png", "a.png"], **parts})
+    expected = hashlib.sha256(b"csiq\ta.png\ttrain\nlive\tb.png\tval").hexdigest()
+    assert fingerprint(table, 3) == fingerprint(table[::-1], 3) == expected
 
 
 def test_an_edited_partition_is_refused(tmp_path):
     draw(tmp_path, photos())
     path = tmp_path / "splits" / "generated-1" / "koniq.csv"
     path.write_text(path.read_text().replace("test", "train", 1))
-    with pytest.raises(DatasetError, match=r"koniq\.csv was changed"):
+    with pytest.raises(DatasetError, match=r"koniq\.csv was changed after it was drawn\.\nDelete .*koniq\.csv to draw"):
+        draw(tmp_path, photos())
+
+
+def test_names_that_look_like_numbers_stay_names(tmp_path):
+    images = [f"{i:03d}" for i in range(10)]
+    table = pd.DataFrame({"dataset": "koniq", "image": images, "reference": images})
+    first, again = draw(tmp_path, table), draw(tmp_path, table)
+    assert again.to_dict("list") == first.to_dict("list")
+
+
+def test_a_store_that_cannot_be_written_is_said(tmp_path):
+    (tmp_path / "splits").touch()
+    with pytest.raises(DatasetError, match=r"cannot be stored in .*generated-1: .*\.\nSet splits\.store=DIR"):
         draw(tmp_path, photos())
 
 
