@@ -102,6 +102,13 @@ def test_the_first_formats_mappers_give_the_same_scores(tmp_path):
         torch.testing.assert_close(new[1].double(), x2 + g(y1), rtol=1e-5, atol=1e-4)
 
 
+@pytest.mark.parametrize(("given", "reach"), [({}, 16), ({"reach": 8.0}, 8)])
+def test_tables_of_the_first_format_end_where_they_did(given, reach):
+    checkpoint = first_format("resnet18", {}, 512)
+    checkpoint["hyper_parameters"]["mapper"] |= given
+    assert upgrade(checkpoint)["hyper_parameters"]["mapper"]["reach"] == reach
+
+
 def test_this_format_is_left_as_it_is():
     checkpoint = {"format": FORMAT, "hyper_parameters": {}, "state_dict": {}}
     assert upgrade(checkpoint) is checkpoint

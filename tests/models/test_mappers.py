@@ -5,6 +5,7 @@ import torch
 
 from mimi_lightning.errors import ScoreError
 from mimi_lightning.models.mappers import MINN
+from mimi_lightning.models.monotone import MonotoneStack
 from mimi_lightning.objectives import MIMI
 
 DATASETS = 3
@@ -193,3 +194,9 @@ def test_checkpoint_holds_parameters_only(trained, scores):
     restored = MINN(DATASETS, trained.blocks, cells=160)
     restored.load_state_dict(state)
     assert all(map(torch.equal, restored(*scores), trained(*scores)))
+
+
+def test_tables_reach_64_by_default():
+    """Inner values, M(q) and y1, lie beyond 16 for usual scores."""
+    for stack in (MINN(1).functions, MonotoneStack(1)):
+        assert stack.knots[[0, -1]].tolist() == [-64, 64]
