@@ -81,7 +81,7 @@ def make_batch(settings: dict[str, Any], shape: tuple[int, ...], device: str) ->
         "scenes": torch.eye(9)[torch.arange(images) % 9],
         "distortion": torch.arange(images) % 11,
     }
-    return {name: values.to(device) for name, values in batch.items()}
+    return {**{name: values.to(device) for name, values in batch.items()}, "names": tuple(settings["datasets"])}
 
 
 def measure(settings: dict[str, Any], precision: str, accelerator: str, steps: int) -> list[str]:
@@ -110,7 +110,8 @@ def measure(settings: dict[str, Any], precision: str, accelerator: str, steps: i
     trainer.fit(model, DataLoader(Repeated(batch, steps), batch_size=None))
     step, images = clock.seconds, len(batch["dataset"])
     memory = f"{torch.cuda.max_memory_allocated() / 2**30:.1f} GB" if device == "cuda" else "-"
-    small = {name: values[:TEST] for name, values in make_batch(settings, test, device).items()}
+    whole = make_batch(settings, test, device)
+    small = {name: values if name == "names" else values[:TEST] for name, values in whole.items()}
     trainer.predict(model, DataLoader(Repeated(small, steps), batch_size=None))
     tested = len(small["dataset"]) / clock.seconds
     return [f"{1e3 * step:.0f} ms", f"{images / step:,.0f}", memory, f"{tested:,.0f}"]

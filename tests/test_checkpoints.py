@@ -99,7 +99,7 @@ def test_the_first_formats_mappers_give_the_same_scores(tmp_path):
         y1 = q + f(x2)
         with torch.no_grad():
             new = mapper(q, torch.tensor(dataset))
-        torch.testing.assert_close(new[1].double(), x2 + g(y1), rtol=1e-5, atol=1e-4)
+        torch.testing.assert_close(new.double(), x2 + g(y1), rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize(("given", "reach"), [({}, 16), ({"reach": 8.0}, 8)])

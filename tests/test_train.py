@@ -10,15 +10,17 @@ import torch
 from omegaconf import OmegaConf
 from PIL import Image
 
-from mimi_lightning import config, train
+from mimi_lightning import config, module, train
 from mimi_lightning.data.images import DecodedPicture, TestView
 from mimi_lightning.data.owners import live
 from mimi_lightning.errors import ConfigError, DatasetError
 from mimi_lightning.evaluation.predictions import COLUMNS
 from mimi_lightning.evaluation.results import show_results
 from mimi_lightning.metrics import srcc
+from mimi_lightning.models.mappers import Linear
 from mimi_lightning.module import QualityModel, build
 
+MAPPERS = sorted(path.stem for path in (config.conf_dir() / "mapper").glob("*.yaml"))
 EXPERIMENTS = sorted(path.stem for path in (config.conf_dir() / "experiment").glob("*.yaml"))
 LOGGERS = sorted(path.stem for path in (config.conf_dir() / "logger").glob("*.yaml"))
 
@@ -84,6 +86,55 @@ def test_a_run_leaves_all_that_a_reader_needs(run, capsys):
         assert word in shown
 
 
+@pytest.mark.parametrize("mapper", MAPPERS)
+def test_every_mapper_runs_with_regression(run, mapper):
+    folder = run(f"mapper={mapper}", "objective=regression", "objective.loss=l1", "trainer.max_epochs=1")
+    assert pd.read_csv(folder / "predictions.csv")[["proxy", "prediction", "aligned"]].notna().all().all()
+    assert "aligned labels" in {row["scores"] for row in metrics_of(folder)["alignment"]}
+    assert np.asarray(Image.open(folder / "mappings.png")).std() > 5
+
+
+def test_a_mapper_without_an_inverse_aligns_no_labels(run, monkeypatch):
+    monkeypatch.setattr(Linear, "invertible", False)
+    folder = run("mapper=linear", "objective=regression", "trainer.max_epochs=1")
+    assert pd.read_csv(folder / "predictions.csv")["aligned"].isna().all()
+    assert pd.read_csv(folder / "mappings.csv").notna().all().all()
+
+
+def test_an_objective_asks_for_what_the_mapper_offers(run):
+    with pytest.raises(ConfigError, match=r"MIMI needs the terms agreement and range, which mapper Identity"):
+        run("mapper=none")
+
+
+def test_images_that_are_no_bytes_are_refused(run):
+    model = QualityModel.load(run("trainer.max_epochs=1") / "checkpoints" / "best.ckpt")
+    with pytest.raises(DatasetError, match=r"uint8 tensors of 0..255, not as torch.float32"):
+        model(torch.rand(1, 3, 64, 64))
+
+
+def test_a_model_may_count_datasets_in_an_order_of_its_own(run, monkeypatch):
+    """All lines start alike: the order decides nothing but which row belongs to which dataset."""
+    words = "mapper=linear", "objective=regression", "datasets.live.weight=3", "trainer.max_epochs=1"
+    first = pd.read_csv(run(*words) / "predictions.csv")
+    monkeypatch.setattr(module, "sorted", lambda names: sorted(names, reverse=True), raising=False)
+    folder = run(*words, "overwrite=true")
+    pd.testing.assert_frame_equal(pd.read_csv(folder / "predictions.csv"), first, rtol=1e-4, atol=1e-5)
+    model = QualityModel.load(folder / "checkpoints" / "best.ckpt")
+    assert model.names == ["live", "koniq", "kadid", "csiq", "clive", "bid"]
+    assert model.scale.ranges[0].tolist() == pytest.approx([0, 114.4147])
+
+
+def test_a_batch_of_datasets_that_the_model_does_not_know_is_refused(run, monkeypatch):
+    hook = train.MixedDataModule.on_after_batch_transfer
+
+    def rename(data, batch, number):
+        return {**hook(data, batch, number), "names": ("csiq", "mine")}
+
+    monkeypatch.setattr(train.MixedDataModule, "on_after_batch_transfer", rename)
+    with pytest.raises(ConfigError, match="does not know mine; it knows csiq, live"):
+        run("dataset=[csiq,live]")
+
+
 def test_without_tasks_any_word_will_do_and_batches_carry_none(miniature, tmp_path, monkeypatch):
     monkeypatch.setattr(live, "DISTORTIONS", dict.fromkeys(live.DISTORTIONS, "snow"))
     data = train.make_data(_settings(miniature, tmp_path))
@@ -101,7 +152,7 @@ def test_a_checkpoint_alone_scores(run, miniature):
     model = QualityModel.load(moved)
     row = predictions[predictions["dataset"] == "csiq"].iloc[0]
     image = TestView(768)(DecodedPicture(miniature / "CSIQ" / row["image"], 768))
-    number = torch.tensor([model.names.index("csiq")])
+    number = model.number(["csiq"])
     with torch.no_grad():
         proxy = model(image[None])
         assert proxy.item() == pytest.approx(row["proxy"], abs=1e-5)

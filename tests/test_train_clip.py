@@ -132,7 +132,10 @@ def test_a_task_without_labels_is_said_and_the_others_are_weighed_alone(run, min
         ),
         ([*CLIP, "view.train.side=48"], r"choose view=patches view\.train\.side=32"),
         (["backbone=resnet18", "view=patches", "view.train.side=48"], r"resnet18 looks at .*: choose view=crop"),
-        (["backbone=resnet18", "tasks=scene_distortion"], r"resnet18 judges neither scene .*: set tasks=none"),
+        (
+            ["backbone=resnet18", "tasks=scene_distortion"],
+            r"resnet18 does not judge scene and distortion: set tasks=none",
+        ),
     ],
 )
 def test_what_does_not_go_together_is_refused(run, network, message):

@@ -89,9 +89,8 @@ def _score(model: QualityModel, data: MixedDataModule, trainer: dict[str, Any]) 
     prediction = torch.full_like(proxy, torch.nan)
     dataset = data.table["dataset"].loc[index.numpy()]
     known = torch.tensor(dataset.isin(model.names).to_numpy())
-    number = torch.tensor(dataset[known.numpy()].map(model.names.index).to_numpy(int))
     with torch.no_grad():
-        prediction[known] = model.cpu().predict_mos(proxy[known], number)
+        prediction[known] = model.cpu().predict_mos(proxy[known], model.number(dataset[known.numpy()]))
     return {"index": index, "proxy": proxy, "prediction": prediction}
 
 

@@ -25,6 +25,7 @@ from mimi_lightning.evaluation.study import FINISHED
 from mimi_lightning.loggers import finish, log_results
 from mimi_lightning.memory import keep_memory
 from mimi_lightning.module import QualityModel, build, build_labels
+from mimi_lightning.start import read_start, refuse_seen, start_from
 
 Settings = dict[str, Any]
 
@@ -71,11 +72,14 @@ def train(cfg: DictConfig) -> None:
 
 
 def _run(run: Path, settings: Settings) -> None:
+    old = read_start(settings["init"], settings["freeze"])
     data = make_data(settings)
     data.setup()
+    if old:
+        refuse_seen(settings["init"], data.table)
     # Only now: building datasets or a cache, which happens once, may draw random numbers.
     lightning.seed_everything(settings["seed"], workers=True, verbose=False)
-    model = make_model(settings, data)
+    model = make_model(settings, data, old)
     trainer = _make_trainer(run, settings)
     if trainer.strategy.root_device.type == "cpu":
         keep_memory()
@@ -109,23 +113,16 @@ def make_data(settings: Settings) -> MixedDataModule:
     )
 
 
-def make_model(settings: Settings, data: MixedDataModule) -> QualityModel:
-    """The model of a resolved configuration; target scales come from the training part."""
+def make_model(settings: Settings, data: MixedDataModule, old: QualityModel | None = None) -> QualityModel:
+    """The model of a resolved configuration, started from an old one; target scales come from the training part."""
     labels, sizes = data.label_ranges(), data.sizes()
     facts = {
         name: {"range": d["range"], "labels": labels[name], "weight": d["weight"], "size": sizes[name]}
         for name, d in settings["datasets"].items()
     }
-    return QualityModel(
-        regressor=settings["backbone"],
-        mapper=settings["mapper"],
-        objective=settings["objective"],
-        datasets=facts,
-        tasks=settings["tasks"],
-        view=settings["view"]["test"],
-        optimizer=settings["optimizer"],
-        scheduler=settings["scheduler"],
-    )
+    parts = {key: settings[key] for key in ("mapper", "objective", "tasks", "optimizer", "scheduler")}
+    parts |= {"regressor": settings["backbone"], "datasets": facts, "view": settings["view"]["test"]}
+    return start_from(old, parts, settings["freeze"] or ()) if old else QualityModel(**parts)
 
 
 def _make_trainer(run: Path, settings: Settings) -> lightning.Trainer:

@@ -64,7 +64,7 @@ def make_predictions(
         aligned=np.nan,
     )
     known = rows["dataset"].isin(model.names)
-    number = torch.tensor(rows.loc[known, "dataset"].map(model.names.index).to_numpy(np.int64))
+    number = model.number(rows.loc[known, "dataset"])
     rows.loc[known, "aligned"] = model.align(torch.tensor(rows.loc[known, "mos"].to_numpy()), number).double().numpy()
     return rows.sort_values(["dataset", "image"], ignore_index=True)[COLUMNS]
 
@@ -80,10 +80,10 @@ def mapping_curves(model: QualityModel, predictions: pd.DataFrame, points: int =
     """
     seen = predictions[["proxy", "aligned"]]
     low, high = float(seen.min().min()), float(seen.max().max())
-    number = torch.arange(len(model.names))[:, None].expand(-1, 2)
-    ends = model.mapper.inverse(model.scale.ends(), number).clamp(2 * low - high, 2 * high - low)
+    number = model.number(model.names)
+    ends = model.align(model.scale.ranges, number[:, None]).clamp(2 * low - high, 2 * high - low)
     proxy = torch.linspace(min(low, float(ends.min())), max(high, float(ends.max())), points)
-    curves = {name: model.predict_mos(proxy, torch.full((points,), n)) for n, name in enumerate(model.names)}
+    curves = {name: model.predict_mos(proxy, n) for name, n in zip(model.names, number, strict=True)}
     return pd.concat(
         pd.DataFrame({"dataset": name, "proxy": proxy.numpy(), "mos": mos.double().numpy()})
         for name, mos in curves.items()
