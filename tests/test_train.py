@@ -15,9 +15,9 @@ from mimi_lightning.data.images import DecodedPicture, TestView
 from mimi_lightning.data.owners import live
 from mimi_lightning.errors import ConfigError, DatasetError
 from mimi_lightning.evaluation.predictions import COLUMNS
-from mimi_lightning.evaluation.results import show_results
 from mimi_lightning.metrics import srcc
 from mimi_lightning.module import QualityModel, build
+from mimi_lightning.results import show_results
 
 EXPERIMENTS = sorted(path.stem for path in (config.conf_dir() / "experiment").glob("*.yaml"))
 LOGGERS = sorted(path.stem for path in (config.conf_dir() / "logger").glob("*.yaml"))

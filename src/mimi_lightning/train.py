@@ -20,11 +20,11 @@ from omegaconf import DictConfig, OmegaConf
 from mimi_lightning.data.datamodule import MixedDataModule
 from mimi_lightning.data.miniature import make_miniature
 from mimi_lightning.errors import ConfigError
-from mimi_lightning.evaluation.results import show_results, write_results
 from mimi_lightning.evaluation.study import FINISHED
 from mimi_lightning.loggers import finish, log_results
 from mimi_lightning.memory import keep_memory
 from mimi_lightning.module import QualityModel, build, build_labels
+from mimi_lightning.results import show_results, write_results
 
 Settings = dict[str, Any]
 

@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 
 import pandas as pd
 import pytest
@@ -54,6 +56,18 @@ def test_a_report_is_the_same_each_time(tables, tmp_path):
         report(tables, tmp_path / out)
     for name in ("results.csv", "report.json", "report.md", "report.tex", "report.html", "breakdown.csv"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+@pytest.mark.parametrize("words", [["--help"], ["a.csv", "--fits", "published"]])
+def test_a_report_loads_no_network(fabricate, tmp_path, words):
+    fabricate(splits=[1], datasets=["live"]).to_csv(tmp_path / "a.csv", index=False)
+    code = (
+        f"import sys; sys.argv = {['mimi', 'report', *words]}; from mimi_lightning.__main__ import main\n"
+        "try: print('exit', main())\nexcept SystemExit as end: print('exit', end.code)\n"
+        "print(sorted({'torch', 'torchvision', 'torchmetrics', 'lightning', 'open_clip', 'timm'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-2:] == ["exit 0", "[]"], done.stderr
 
 
 def test_latex_is_balanced_and_escaped(tables, tmp_path):

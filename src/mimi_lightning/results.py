@@ -1,4 +1,4 @@
-"""What a finished run leaves in its folder, and how it is shown."""
+"""What a model says of its images: the predictions table, and all else that a finished run leaves in its folder."""
 
 from __future__ import annotations
 
@@ -6,24 +6,78 @@ import json
 import platform
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from rich.console import Console
+from torch import Tensor
 
 from mimi_lightning import __version__
 from mimi_lightning.data.datamodule import MixedDataModule
 from mimi_lightning.errors import ScoreError
 from mimi_lightning.evaluation.alignment import align_run, read_quality
 from mimi_lightning.evaluation.figures import draw_mappings
-from mimi_lightning.evaluation.predictions import make_predictions, mapping_curves
+from mimi_lightning.evaluation.predictions import COLUMNS
 from mimi_lightning.evaluation.protocol import SHOWN, score_run, terminal_table
 from mimi_lightning.evaluation.study import FILES, FINISHED, read_run
 from mimi_lightning.module import QualityModel
 
 HIDDEN = "hidden_quality.csv"  # at the root of the miniature datasets
+
+
+@torch.no_grad()
+def make_predictions(
+    annotations: pd.DataFrame, scores: Mapping[str, Tensor], model: QualityModel, run: str, split: int
+) -> pd.DataFrame:
+    """Join collected scores with the annotations they belong to.
+
+    Args:
+        annotations: annotations table with the split's `part`.
+        scores: `index` (row of the annotations), `proxy` and `prediction` (native scale), each [N].
+        model: aligns the labels of the datasets that it knows.
+        run: name of the run.
+        split: 1..10.
+
+    Returns:
+        The predictions table, sorted by dataset and image.
+    """
+    rows = annotations.loc[scores["index"].numpy(), ["dataset", "part", "image", "mos", "distortion", "level"]]
+    rows = rows.assign(
+        run=run,
+        split=split,
+        proxy=scores["proxy"].numpy(),
+        prediction=scores["prediction"].double().numpy(),
+        aligned=np.nan,
+    )
+    known = rows["dataset"].isin(model.names)
+    number = torch.tensor(rows.loc[known, "dataset"].map(model.names.index).to_numpy(np.int64))
+    rows.loc[known, "aligned"] = model.align(torch.tensor(rows.loc[known, "mos"].to_numpy()), number).double().numpy()
+    return rows.sort_values(["dataset", "image"], ignore_index=True)[COLUMNS]
+
+
+@torch.no_grad()
+def mapping_curves(model: QualityModel, predictions: pd.DataFrame, points: int = 300) -> pd.DataFrame:
+    """The score mapper of every dataset over the proxy axis: where scores, aligned labels and published ranges lie.
+
+    Ends of a range that are farther from all scores than these are from each other are not reached.
+
+    Returns:
+        Columns dataset, proxy, mos (native scale).
+    """
+    seen = predictions[["proxy", "aligned"]]
+    low, high = float(seen.min().min()), float(seen.max().max())
+    number = torch.arange(len(model.names))[:, None].expand(-1, 2)
+    ends = model.mapper.inverse(model.scale.ends(), number).clamp(2 * low - high, 2 * high - low)
+    proxy = torch.linspace(min(low, float(ends.min())), max(high, float(ends.max())), points)
+    curves = {name: model.predict_mos(proxy, torch.full((points,), n)) for n, name in enumerate(model.names)}
+    return pd.concat(
+        pd.DataFrame({"dataset": name, "proxy": proxy.numpy(), "mos": mos.double().numpy()})
+        for name, mos in curves.items()
+    )
 
 
 def write_results(
@@ -100,7 +154,7 @@ def show_results(folder: Path) -> None:
 
 def _commit() -> str | None:
     """Commit of the checkout that ran, with `-dirty` when files were changed; None when installed as a package."""
-    checkout = Path(__file__).resolve().parents[3]
+    checkout = Path(__file__).resolve().parents[2]
     if not (checkout / ".git").exists() or (git := shutil.which("git")) is None:
         return None
     words = [git, "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=12"]

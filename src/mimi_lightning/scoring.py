@@ -13,9 +13,10 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from mimi_lightning.data.datamodule import MixedDataModule
 from mimi_lightning.errors import ConfigError
-from mimi_lightning.evaluation.predictions import UNSEEN, make_predictions
+from mimi_lightning.evaluation.predictions import UNSEEN
 from mimi_lightning.evaluation.study import EVALUATIONS, FILES, FINISHED
 from mimi_lightning.module import QualityModel
+from mimi_lightning.results import make_predictions
 from mimi_lightning.train import make_data
 
 
