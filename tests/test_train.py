@@ -18,6 +18,7 @@ from mimi_lightning.evaluation.predictions import COLUMNS
 from mimi_lightning.metrics import srcc
 from mimi_lightning.module import QualityModel, build
 from mimi_lightning.results import show_results
+from mimi_lightning.run_folder import RunFolder
 
 EXPERIMENTS = sorted(path.stem for path in (config.conf_dir() / "experiment").glob("*.yaml"))
 LOGGERS = sorted(path.stem for path in (config.conf_dir() / "logger").glob("*.yaml"))
@@ -228,7 +229,7 @@ def test_a_folder_of_a_former_version_learns_what_was_published(run, monkeypatch
     settings = OmegaConf.load(folder / "config.yaml")
     del settings["published_splits"]
     OmegaConf.save(settings, folder / "config.yaml")
-    show_results(folder)
+    show_results(RunFolder(folder))
     assert "published settings" not in capsys.readouterr().out
     monkeypatch.setattr(train, "make_data", None)  # the run is finished
     run("published_splits=mimi_cnn")

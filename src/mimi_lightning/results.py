@@ -23,8 +23,9 @@ from mimi_lightning.evaluation.alignment import align_run, read_quality
 from mimi_lightning.evaluation.figures import draw_mappings
 from mimi_lightning.evaluation.predictions import COLUMNS
 from mimi_lightning.evaluation.protocol import SHOWN, score_run, terminal_table
-from mimi_lightning.evaluation.study import FILES, FINISHED, read_run
+from mimi_lightning.evaluation.study import read_run
 from mimi_lightning.module import QualityModel
+from mimi_lightning.run_folder import FILES, RunFolder, aside
 
 HIDDEN = "hidden_quality.csv"  # at the root of the miniature datasets
 
@@ -80,17 +81,14 @@ def mapping_curves(model: QualityModel, predictions: pd.DataFrame, points: int =
     )
 
 
-def write_results(
-    run: Path, name: str, data: MixedDataModule, model: QualityModel, checkpoint: Path, skipped: int
-) -> pd.DataFrame:
-    """Write predictions.csv, labels.csv, mappings.csv, mappings.png and metrics.json.
+def write_results(run: RunFolder, name: str, data: MixedDataModule, model: QualityModel, skipped: int) -> pd.DataFrame:
+    """Write predictions.csv, mappings.csv, mappings.png and, when all else is there, metrics.json.
 
     Args:
         run: the run's folder.
         name: of the run, such as `mimi_resnet34/resnet34/split03`.
         data: the data it was trained and tested on.
-        model: the model, after testing.
-        checkpoint: the weights that were tested.
+        model: the model, after testing its best weights.
         skipped: number of images that could not be read and were left out.
 
     Returns:
@@ -101,16 +99,17 @@ def write_results(
     figures = score_run(predictions, data.sizes())
     curves = mapping_curves(model, predictions)
     ranges = dict(zip(model.names, model.scale.ranges.tolist(), strict=True))
-    draw_mappings(curves, predictions, ranges, figures).savefig(run / FILES["picture"], dpi=150)
-    predictions.to_csv(run / FILES["predictions"], index=False)
-    data.table[["dataset", "image", "part", "mos"]].to_csv(run / FILES["labels"], index=False)
-    curves.to_csv(run / FILES["mappings"], index=False)
+    with aside(run.file("picture")) as draft:
+        draw_mappings(curves, predictions, ranges, figures).savefig(draft, format="png", dpi=150)
+    for what, table in {"predictions": predictions, "mappings": curves}.items():
+        with aside(run.file(what)) as draft:
+            table.to_csv(draft, index=False)
     metrics = {
         "run": name,
         "figures": json.loads(figures.to_json(orient="index", double_precision=15)),
         "tasks": model.accuracies,
         "alignment": _alignment(data, predictions),
-        "best_epoch": torch.load(checkpoint, map_location="cpu", weights_only=True)["epoch"],
+        "best_epoch": torch.load(run.file("checkpoint"), map_location="cpu", weights_only=True)["epoch"],
         "skipped": skipped,
         "partition": {
             "protocol": data.protocol.protocol,
@@ -123,13 +122,12 @@ def write_results(
         "versions": {"mimi_lightning": __version__, "torch": torch.__version__, "python": platform.python_version()},
         "commit": _commit(),
     }
-    draft = run / f"{FINISHED}.part"
-    draft.write_text(json.dumps(metrics, indent=2) + "\n")
-    draft.replace(run / FINISHED)
+    with aside(run.file("figures")) as draft:
+        draft.write_text(json.dumps(metrics, indent=2) + "\n")
     return figures
 
 
-def show_results(folder: Path) -> None:
+def show_results(folder: RunFolder) -> None:
     """Print a finished run: figures of every dataset, alignment where it can be told, and what lies where."""
     run = read_run(folder)
     metrics = run.metrics
@@ -148,8 +146,8 @@ def show_results(folder: Path) -> None:
         console.print(f"[bold]{number:,} images of {dataset} are in no part of this split and were left out.[/bold]")
     if run.departure:
         console.print(f"[bold]{run.departure}[/bold]", highlight=False)
-    for what, file in FILES.items():
-        console.print(f"{what:<12}{folder / file}", highlight=False)
+    for what in FILES:
+        console.print(f"{what:<12}{folder.file(what)}", highlight=False)
 
 
 def _commit() -> str | None:

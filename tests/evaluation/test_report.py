@@ -15,6 +15,7 @@ from mimi_lightning.evaluation.protocol import FITTED
 from mimi_lightning.evaluation.report import report
 from mimi_lightning.evaluation.study import Run, Study, collect
 from mimi_lightning.metrics import FITS, fitted_figures
+from mimi_lightning.run_folder import RunFolder
 
 
 @pytest.fixture
@@ -191,14 +192,15 @@ def test_a_report_says_where_published_settings_ran_on_other_partitions(run, tmp
     ],
 )
 def test_partitions_other_than_published_are_named(tmp_path, settings, sources, said):
-    run = Run(tmp_path, "mimi/resnet34", 1, settings, {"partition": {"sources": sources}})
+    run = Run(RunFolder(tmp_path), "mimi/resnet34", 1, settings, {"partition": {"sources": sources}})
     assert run.departure == said
 
 
 def test_splits_on_other_partitions_are_told_apart(tmp_path):
     sources = {1: "liqe", 2: "official", 4: "generated-1", 3: "generated-1"}
+    folder, settings = RunFolder(tmp_path), {"published_splits": "liqe"}
     runs = [
-        Run(tmp_path, "mimi_clip", split, {"published_splits": "liqe"}, {"partition": {"sources": {"koniq": source}}})
+        Run(folder, "mimi_clip", split, settings, {"partition": {"sources": {"koniq": source}}})
         for split, source in sources.items()
     ]
     assert Study(pd.DataFrame(), runs).departures == [

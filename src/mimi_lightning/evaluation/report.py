@@ -23,7 +23,7 @@ from mimi_lightning.evaluation.figures import (
 from mimi_lightning.evaluation.findings import Report, make_report
 from mimi_lightning.evaluation.page import write_page
 from mimi_lightning.evaluation.protocol import titled
-from mimi_lightning.evaluation.study import FILES, collect
+from mimi_lightning.evaluation.study import collect
 
 
 def report(
@@ -102,7 +102,7 @@ def draw_report(report: Report) -> Iterator[tuple[str, Figure]]:
             continue
         name = model.replace("/", "-")
         ranges = {dataset: node["range"] for dataset, node in runs[0].settings["datasets"].items()}
-        yield f"mappings-{name}", draw_curves(pd.read_csv(runs[0].folder / FILES["mappings"]), ranges)
+        yield f"mappings-{name}", draw_curves(pd.read_csv(runs[0].folder.file("mappings")), ranges)
         if logs := {run.split: log for run in runs if (log := run.read_log()) is not None}:
             yield f"training-{name}", draw_training(logs)
 
