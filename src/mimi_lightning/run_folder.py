@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -15,6 +15,8 @@ from typing import Any
 
 import pandas as pd
 from filelock import FileLock, Timeout
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.utils import get_object
 from omegaconf import OmegaConf
 
@@ -101,7 +103,7 @@ class RunFolder:
             lock.acquire(timeout=0)
         except Timeout as error:
             raise ConfigError(
-                f"Another process is writing into {self.path}.\nWait for its end, or choose another name=..."
+                f"Another process is writing into {self.path}.\nWait for its end, or write elsewhere."
             ) from error
         try:
             yield
@@ -183,10 +185,17 @@ def changed_keys(old: Settings, new: Settings) -> list[str]:
     """
     if not _differences(old, new, {}):
         return []
-    defaults = OmegaConf.to_container(config.load([]))
+    defaults, mix = _defaults(), old.get("datasets", {})
     # Names of datasets are no such keys: one that is not in a mix has no default.
-    defaults["datasets"] = {name: node for name, node in defaults["datasets"].items() if name in old["datasets"]}
+    defaults["datasets"] = {name: node for name, node in defaults["datasets"].items() if name in mix}
     return sorted(_differences(old, new, defaults))
+
+
+def _defaults() -> Settings:
+    """The tree without any override; the main job has told Hydra already where it lies."""
+    told = GlobalHydra.instance().is_initialized()
+    with nullcontext() if told else initialize_config_dir(str(config.conf_dir()), version_base="1.3"):
+        return OmegaConf.to_container(compose("config"), resolve=True)
 
 
 def _differences(old: Any, new: Any, default: Any, key: str = "") -> set[str]:

@@ -45,10 +45,10 @@ def evaluate(checkpoint: Path, settings: dict[str, Any], labels: Path | None = N
     data = make_data({**settings, "splits": None, "tasks": None, "view": {"train": view, "test": view}})
     data.setup()
     _leave_out_trained(data, model, labels or run.file("labels"))
-    data.table.loc[~data.table["dataset"].isin(model.names), "part"] = UNSEEN
     file = out or run.evaluations / f"{'-'.join(data.names)}.csv"
     with run.held() if out is None else nullcontext():
         scores = _score(model, data, settings["trainer"])
+        data.table.loc[~data.table["dataset"].isin(model.names), "part"] = UNSEEN
         predictions = make_predictions(data.table, scores, model, *_name(run, checkpoint))
         file.parent.mkdir(parents=True, exist_ok=True)
         with aside(file) as draft:
