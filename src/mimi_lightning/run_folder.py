@@ -103,7 +103,8 @@ class RunFolder:
             lock.acquire(timeout=0)
         except Timeout as error:
             raise ConfigError(
-                f"Another process is writing into {self.path}.\nWait for its end, or write elsewhere."
+                f"Another process is writing into {self.path}.\n"
+                "Wait for its end or stop it, or write elsewhere: name=... of a run, out=CSV of an evaluation."
             ) from error
         try:
             yield
