@@ -15,10 +15,11 @@ from mimi_lightning.data.images import DecodedPicture, TestView
 from mimi_lightning.data.owners import live
 from mimi_lightning.errors import ConfigError, DatasetError
 from mimi_lightning.evaluation.predictions import COLUMNS
-from mimi_lightning.evaluation.results import show_results
 from mimi_lightning.metrics import srcc
 from mimi_lightning.models.mappers import Linear
 from mimi_lightning.module import QualityModel, build
+from mimi_lightning.results import show_results
+from mimi_lightning.run_folder import RunFolder
 
 MAPPERS = sorted(path.stem for path in (config.conf_dir() / "mapper").glob("*.yaml"))
 EXPERIMENTS = sorted(path.stem for path in (config.conf_dir() / "experiment").glob("*.yaml"))
@@ -279,7 +280,7 @@ def test_a_folder_of_a_former_version_learns_what_was_published(run, monkeypatch
     settings = OmegaConf.load(folder / "config.yaml")
     del settings["published_splits"]
     OmegaConf.save(settings, folder / "config.yaml")
-    show_results(folder)
+    show_results(RunFolder(folder))
     assert "published settings" not in capsys.readouterr().out
     monkeypatch.setattr(train, "make_data", None)  # the run is finished
     run("published_splits=mimi_cnn")

@@ -125,7 +125,7 @@ def _evaluate(args: argparse.Namespace) -> int:
         raise ConfigError("evaluate needs checkpoint=FILE, such as outputs/mimi/resnet34/split03/checkpoints/best.ckpt")
     cfg = config.load([word for word in args.words if word.partition("=")[0] not in EVALUATE], args.config_dir)
 
-    from mimi_lightning.evaluate import evaluate
+    from mimi_lightning.scoring import evaluate
 
     print(f"predictions {evaluate(settings=OmegaConf.to_container(cfg, resolve=True), **own)}")
     return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -11,7 +10,7 @@ from lightning.pytorch.loggers import Logger, WandbLogger
 
 from mimi_lightning.errors import ConfigError
 from mimi_lightning.evaluation.protocol import SHOWN
-from mimi_lightning.evaluation.study import FILES
+from mimi_lightning.run_folder import RunFolder
 
 
 def wandb_logger(**arguments: Any) -> WandbLogger:
@@ -27,7 +26,7 @@ def wandb_logger(**arguments: Any) -> WandbLogger:
     return WandbLogger(offline=not wandb.login(prompt=False), **arguments)
 
 
-def log_results(loggers: Iterable[Logger], figures: pd.DataFrame, best: Mapping[str, float], run: Path) -> None:
+def log_results(loggers: Iterable[Logger], figures: pd.DataFrame, best: Mapping[str, float], run: RunFolder) -> None:
     """Log what a run came to; a W&B run also gets its predictions, its score mappers and the best validation.
 
     Args:
@@ -44,15 +43,15 @@ def log_results(loggers: Iterable[Logger], figures: pd.DataFrame, best: Mapping[
             _log_to_wandb(logger.experiment, best, run)
 
 
-def _log_to_wandb(experiment: Any, best: Mapping[str, float], run: Path) -> None:
+def _log_to_wandb(experiment: Any, best: Mapping[str, float], run: RunFolder) -> None:
     import wandb
 
-    curves = pd.read_csv(run / FILES["mappings"])
+    curves = pd.read_csv(run.file("mappings"))
     experiment.log(
         {
-            "predictions": wandb.Table(dataframe=pd.read_csv(run / FILES["predictions"])),
+            "predictions": wandb.Table(dataframe=pd.read_csv(run.file("predictions"))),
             "mappings": wandb.Table(dataframe=curves),
-            "mappings_picture": wandb.Image(str(run / FILES["picture"])),
+            "mappings_picture": wandb.Image(str(run.file("picture"))),
         }
     )
     experiment.summary.update({f"best/{name}": value for name, value in best.items()})

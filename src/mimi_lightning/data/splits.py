@@ -19,7 +19,6 @@ import numpy as np
 import pandas as pd
 
 from mimi_lightning.config import SPLITS
-from mimi_lightning.data.images import read_image
 from mimi_lightning.errors import DatasetError
 
 SHARES = {"train": 0.7, "val": 0.1, "test": 0.2}
@@ -38,6 +37,8 @@ def assign_contents(annotations: pd.DataFrame, root: Path, folders: Mapping[str,
     Returns:
         Content names, aligned with the table. Equal names mean equal content, across datasets as well.
     """
+    from mimi_lightning.data.images import read_image  # only now: torch comes with it, and reports need none
+
     known = _read_contents(root / "contents.csv")
 
     def name(dataset: str, reference: str, own: bool) -> str:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from mimi_lightning.data.published import LISTED, read_listed_labels
 from mimi_lightning.errors import DatasetError, ScoreError
-from mimi_lightning.evaluation.study import FILES, Run, Study
+from mimi_lightning.evaluation.study import Run, Study
 from mimi_lightning.metrics import plcc, rmse, srcc
 
 KEY = ["dataset", "image"]
@@ -183,7 +183,7 @@ def told_by_runs(runs: Sequence[Run]) -> pd.DataFrame:
 def _labels(run: Run | None, rows: pd.DataFrame, lists: Path | None) -> tuple[pd.DataFrame, dict[str, str]]:
     if run is not None:
         folders = {name: node["folder"] for name, node in run.settings["datasets"].items()}
-        return pd.read_csv(run.folder / FILES["labels"], dtype={"image": str}), folders
+        return pd.read_csv(run.folder.file("labels"), dtype={"image": str}), folders
     folders = {dataset: folder for dataset, (folder, _) in LISTED.items()}
     return read_listed_labels(lists, int(rows["split"].iloc[0])) if lists else rows, folders
 

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,12 +17,10 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from mimi_lightning.evaluation import tables
+from mimi_lightning.evaluation.findings import Report
 from mimi_lightning.evaluation.protocol import OVER_DATASETS, SHOWN, titled
 from mimi_lightning.evaluation.study import Run, described_datasets
 from mimi_lightning.progress import in_threads
-
-if TYPE_CHECKING:
-    from mimi_lightning.evaluation.report import Report
 
 WORST = 12  # pictures of each model, split and dataset that are shown as misses
 PICTURES = 1500  # embedded at most; the others are told by name

@@ -16,18 +16,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
-from torch import Tensor
 
 from mimi_lightning.config import SPLITS
 from mimi_lightning.data.annotations import PARTS
 from mimi_lightning.errors import ScoreError
-from mimi_lightning.module import QualityModel
 
 COLUMNS = [
     *("run", "dataset", "split", "part", "image", "mos", "proxy", "prediction", "aligned"),
@@ -37,57 +33,6 @@ UNSEEN = "unseen"  # part of a dataset that the model was not trained on
 NEEDED = ("dataset", "split", "mos", "proxy")
 NUMBERS = ("mos", "proxy", "prediction", "aligned", "level")
 KEY = ["run", "dataset", "split", "image"]
-
-
-@torch.no_grad()
-def make_predictions(
-    annotations: pd.DataFrame, scores: Mapping[str, Tensor], model: QualityModel, run: str, split: int
-) -> pd.DataFrame:
-    """Join collected scores with the annotations they belong to.
-
-    Args:
-        annotations: annotations table with the split's `part`.
-        scores: `index` (row of the annotations), `proxy` and `prediction` (native scale), each [N].
-        model: aligns the labels of the datasets that it knows.
-        run: name of the run.
-        split: 1..10.
-
-    Returns:
-        The predictions table, sorted by dataset and image.
-    """
-    rows = annotations.loc[scores["index"].numpy(), ["dataset", "part", "image", "mos", "distortion", "level"]]
-    rows = rows.assign(
-        run=run,
-        split=split,
-        proxy=scores["proxy"].numpy(),
-        prediction=scores["prediction"].double().numpy(),
-        aligned=np.nan,
-    )
-    known = rows["dataset"].isin(model.names)
-    number = model.number(rows.loc[known, "dataset"])
-    rows.loc[known, "aligned"] = model.align(torch.tensor(rows.loc[known, "mos"].to_numpy()), number).double().numpy()
-    return rows.sort_values(["dataset", "image"], ignore_index=True)[COLUMNS]
-
-
-@torch.no_grad()
-def mapping_curves(model: QualityModel, predictions: pd.DataFrame, points: int = 300) -> pd.DataFrame:
-    """The score mapper of every dataset over the proxy axis: where scores, aligned labels and published ranges lie.
-
-    Ends of a range that are farther from all scores than these are from each other are not reached.
-
-    Returns:
-        Columns dataset, proxy, mos (native scale).
-    """
-    seen = predictions[["proxy", "aligned"]]
-    low, high = float(seen.min().min()), float(seen.max().max())
-    number = model.number(model.names)
-    ends = model.align(model.scale.ranges, number[:, None]).clamp(2 * low - high, 2 * high - low)
-    proxy = torch.linspace(min(low, float(ends.min())), max(high, float(ends.max())), points)
-    curves = {name: model.predict_mos(proxy, n) for name, n in zip(model.names, number, strict=True)}
-    return pd.concat(
-        pd.DataFrame({"dataset": name, "proxy": proxy.numpy(), "mos": mos.double().numpy()})
-        for name, mos in curves.items()
-    )
 
 
 def read_predictions(file: Path) -> pd.DataFrame:

@@ -6,17 +6,14 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import pandas as pd
 from rich import box
 from rich.table import Table
 
+from mimi_lightning.evaluation.findings import Report
 from mimi_lightning.evaluation.predictions import UNSEEN
 from mimi_lightning.evaluation.protocol import BY_SPLIT, FITTED, OVER_DATASETS, SHOWN, titled
-
-if TYPE_CHECKING:
-    from mimi_lightning.evaluation.report import Report
 
 Grid = list[list[str]]
 CROSS = "SRCC of every train mix on every test set (in brackets: trained on it too)"
