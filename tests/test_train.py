@@ -192,7 +192,7 @@ def test_a_finished_run_is_shown_and_not_repeated(run, monkeypatch, capsys):
 
 def test_a_run_that_failed_before_its_first_epoch_may_be_changed(run):
     with pytest.raises(DatasetError, match="smaller than the training crop"):
-        run("data.crop=100")
+        run("view.train.crop=100")
     folder = run()
     assert metrics_of(folder)["figures"]
     assert [path.name for path in (folder / "logs").iterdir()] == ["version_0"]
@@ -303,7 +303,7 @@ def test_a_trainer_that_cannot_be_is_explained(run):
 
 
 def test_a_run_from_the_decoded_cache_gives_the_same_predictions(run, tmp_path):
-    mix = ["dataset=[csiq,koniq]", "data.resize=56", "data.test_resize=60"]  # so that pictures are shrunk
+    mix = ["dataset=[csiq,koniq]", "view.train.resize=56", "view.test.resize=60"]  # so that pictures are shrunk
     files = pd.read_csv(run(*mix) / "predictions.csv")
     cached = pd.read_csv(run(*mix, f"data.cache={tmp_path}/cache", "overwrite=true") / "predictions.csv")
     assert cached.equals(files)

@@ -11,8 +11,8 @@ from typing import Any
 
 import lightning
 import torch
-from hydra.utils import instantiate
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
@@ -30,14 +30,16 @@ Settings = dict[str, Any]
 
 LAST = "checkpoints/last.ckpt"  # of a run: its state after its last epoch
 
-# Keys of `data` that nothing here reads: other nodes refer to them.
-REFERRED = ("quota", "resize", "crop", "test_resize", "small_images")
-
 # Keys that decide how fast a run is or what it shows, and none of its figures: they may change when it goes on.
 HARMLESS = (
     "overwrite",
     "published_splits",
     "logger",
+    # Of former versions; what they came to stands in `view`.
+    "data.resize",
+    "data.crop",
+    "data.test_resize",
+    "data.small_images",
     "data.cache",
     "data.workers",
     "backbone.checkpointing",
@@ -98,7 +100,7 @@ def _run(run: Path, settings: Settings) -> None:
 
 def make_data(settings: Settings) -> MixedDataModule:
     """The data module of a resolved configuration; builds the miniature datasets first where they are asked for."""
-    arguments = {key: value for key, value in settings["data"].items() if key not in REFERRED}
+    arguments = {key: value for key, value in settings["data"].items() if key != "quota"}  # datasets refer to it
     arguments |= {f"{stage}_view": build(view, Callable) for stage, view in settings["view"].items()}
     arguments["labels"] = build_labels(settings["tasks"])
     miniature = arguments.pop("miniature")
@@ -144,13 +146,18 @@ def _make_trainer(run: Path, settings: Settings) -> lightning.Trainer:
         return lightning.Trainer(
             **settings["trainer"],
             default_root_dir=run,
-            logger=instantiate(settings["logger"]),
-            callbacks=[best, last],  # testing takes the weights of the first
+            logger=[CSVLogger(run, name="logs"), *_build_all(settings["logger"], Logger)],
+            callbacks=[best, last, *_build_all(settings.get("callbacks", {}), Callback)],  # testing takes the first's
             use_distributed_sampler=False,  # the project's samplers know their rank
             enable_model_summary=False,
         )
     except (MisconfigurationException, ValueError, ModuleNotFoundError) as error:
         raise ConfigError(f"The trainer cannot be set up: {error}") from error
+
+
+def _build_all(nodes: Settings, kind: type) -> list[Any]:
+    """Construct every option of a group of several."""
+    return [build(node, kind) for node in nodes.values()]
 
 
 def _enter(run: Path, settings: Settings) -> None:
