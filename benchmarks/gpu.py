@@ -120,9 +120,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--accelerator", default="gpu", choices=("gpu", "cpu"))
     parser.add_argument("--steps", type=int, default=30, help="of each measurement, the first few untimed")
-    parser.add_argument(
-        "overrides", nargs="*", help="of the configuration, such as view.train.crop=64 to try it on a CPU"
-    )
+    parser.add_argument("overrides", nargs="*", help="of the configuration, such as view.train.crop=64 on a CPU")
     arguments = parser.parse_args()
     table = Table(title=torch.cuda.get_device_name() if arguments.accelerator == "gpu" else "CPU")
     for heading in ("experiment", "precision", "step", "images/s", "peak memory", "tested images/s"):

@@ -238,7 +238,7 @@ def test_datasets_of_a_folder_of_ones_own_are_known(checked, tmp_path):
     with pytest.raises(HydraException) as caught:
         config.load(["dataset=[spak]"], mine)
     assert "Did you mean spaq?" in config.explain(caught.value, ["dataset=[spak]", "--config-dir", str(mine)])
-    with pytest.raises(ConfigError, match="There is no folder .*mine for --config-dir"):
+    with pytest.raises(ConfigError, match=r"There is no folder .*mine for --config-dir"):
         config.load([], tmp_path / "not" / "mine")
 
 

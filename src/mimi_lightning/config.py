@@ -1,7 +1,7 @@
 """The configuration tree: where it lies, and what is refused before anything is loaded.
 
-The YAML files are the schema: a key that no chosen group option defines is unknown, wherever it was written. What a value
-may be beyond its kind stands in `rules`.
+The YAML files are the schema: a key that no chosen group option defines is unknown, wherever it was written. What its
+value may be stands in `rules`.
 """
 
 from __future__ import annotations

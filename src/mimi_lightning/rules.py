@@ -1,4 +1,4 @@
-"""What the values of a configuration may be. Its keys, and whether they hold a word, a number or a list, the YAML tells."""
+"""What the values of a configuration may be; which keys there are, and of what kind, its YAML files tell."""
 
 from __future__ import annotations
 
@@ -59,6 +59,8 @@ def rules(splits: range, protocols: Iterable[str], epochs: int) -> dict[str, Rul
         "data.test_batch": whole(1),
         "data.workers": whole(0),
         "splits.seed": whole(0),
+        "callbacks.ema.decay": Rule(lambda value: 0 <= value < 1, "expected 0 or more, below 1."),
+        "callbacks.early_stopping.patience": whole(1),
         "datasets.*.quota": whole(1),
         "datasets.*.weight": Rule(lambda value: value >= 0, "expected 0 or more."),
         "datasets.*.range": Rule(lambda value: len(value) == 2 and value[0] < value[1], "expected [lowest, highest]."),
