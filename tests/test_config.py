@@ -148,16 +148,21 @@ def test_without_an_experiment_partitions_are_generated(checked):
         ("+view.train.small_images=pad", "Unknown key view.train.small_images"),
         ("trainer.max_epochs=null", "trainer.max_epochs=None: expected a whole number, 1 or more"),
         ("datasets.live.range=[1,2,3]", "expected \\[lowest, highest\\]"),
+        ("datasets.live.weight=null", "weight=None: expected 0 or more"),
+        ("datasets.live.range=null", "expected \\[lowest, highest\\]"),
+        ("trainer.limit_val_batches=all", "limit_val_batches=all: the best epoch"),
         ("datasets.live.weight=nan", "expected 0 or more"),
         ("~monitor", "monitor is missing: it can be changed, not removed"),
         ("~trainer.max_epochs", "trainer.max_epochs is missing"),
         ("+data.crop=48", "data.crop is now view.train.crop."),
+        ("callbacks=lr_monitor +callbacks.ema.decay=0.9", "callbacks.ema._target_ is missing"),
+        ("callbacks=ema callbacks.ema.decay=1", "callbacks.ema.decay=1: expected 0 or more, below 1"),
         ("+callbacks.ema.decay=0.9", "callbacks.ema._target_ is missing"),
     ],
 )
 def test_bad_values_are_named(checked, override, message):
     with pytest.raises(ConfigError, match=message):
-        checked(override)
+        checked(*override.split())
 
 
 @pytest.mark.parametrize(

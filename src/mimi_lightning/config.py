@@ -174,8 +174,8 @@ def _drop_absent_datasets(cfg: DictConfig, known: list[str]) -> None:
 
 def _check_keys(node: dict, definition: dict, search: list[str], prefix: str = "") -> None:
     """Refuse keys that are not defined, lack, or hold another kind of value than where they are defined."""
-    for key in definition.keys() - node.keys():
-        raise ConfigError(missing_key(f"{prefix}{key}", options(f"{prefix}{key}", search)))
+    for path in (f"{prefix}{key}" for key in definition if key not in node):
+        raise ConfigError(missing_key(path, options(path, search)))
     for key, value in node.items():
         path = f"{prefix}{key}"
         if key not in definition:

@@ -16,6 +16,13 @@ class Rule(NamedTuple):
     allows: Callable[[Any], bool]
     said: str
 
+    def broken_by(self, value: Any) -> bool:
+        """Whether a value may not be; one of another kind may not."""
+        try:
+            return not self.allows(value)
+        except TypeError:
+            return True
+
 
 def whole(low: int, high: int | None = None, *words: str) -> Rule:
     """A whole number from low to high, both included, or one of the words."""
@@ -81,7 +88,7 @@ def check_values(settings: Mapping[str, Any], splits: range, protocols: Iterable
     values = dict(flatten(settings))
     for pattern, rule in rules(splits, protocols, values["trainer.max_epochs"]).items():
         for key in values:
-            if fnmatchcase(key, pattern) and not rule.allows(values[key]):
+            if fnmatchcase(key, pattern) and rule.broken_by(values[key]):
                 raise ConfigError(f"{key}={values[key]}: {rule.said}")
 
 
