@@ -213,8 +213,11 @@ def test_a_group_without_an_option_is_understood_or_refused_in_one_line(group, w
 
 
 def test_no_option_has_one_form_for_every_group():
-    words = ["logger=", "logger=[null]", "logger=false", "logger=[]", "logger=csv", "~logger=csv", "split=null", "-m"]
-    assert config.plain(words) == ["logger=[]"] * 4 + words[4:]
+    words = ["~logger", "logger=", "logger=null", "logger=[null]", "logger=false"]
+    assert config.plain(words) == ["logger=[]"] * 5
+    assert config.plain(["tasks=null,none", "splits=3"]) == ["tasks=[],none", "splits='3'"]
+    others = ["logger=[csv,wandb]", "logger=csv,wandb", "~logger=csv", "split=null", "logger", "-m", "/data=null"]
+    assert config.plain(others) == others
 
 
 @pytest.mark.parametrize(("word", "message"), [("splits=3", "There is no splits=3."), ("~mapper=none", "No match")])

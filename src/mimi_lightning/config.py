@@ -90,11 +90,17 @@ def plain(words: Iterable[str]) -> list[str]:
 
 def _plain(word: str) -> str:
     group, _, option = word.removeprefix("~").partition("=")
-    if not group.isidentifier() or not (conf_dir() / group).is_dir():
+    chosen = word == f"~{group}" or word.startswith(f"{group}=")
+    if not (chosen and group.isidentifier() and (conf_dir() / group).is_dir()):
         return word
+    swept = [option] if option.startswith("[") else option.split(",")
+    return f"{group}={','.join(_plain_option(each) for each in swept)}"
+
+
+def _plain_option(option: str) -> str:
     if option in NONE:
-        return f"{group}=[]"
-    return f"{group}='{option}'" if option.isdigit() else word
+        return "[]"
+    return f"'{option}'" if option.isdigit() else option
 
 
 def explain(error: Exception, words: Sequence[str]) -> str:
