@@ -56,7 +56,7 @@ def fast() -> list[str]:
         "trainer=cpu",
         "trainer.max_epochs=2",
         "trainer.enable_progress_bar=false",
-        "data.crop=48",
+        "view.train.crop=48",
         "data.quota=2",
         "data.epoch=3",
         "data.workers=0",

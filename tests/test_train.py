@@ -23,6 +23,7 @@ from mimi_lightning.run_folder import RunFolder
 
 MAPPERS = sorted(path.stem for path in (config.conf_dir() / "mapper").glob("*.yaml"))
 EXPERIMENTS = sorted(path.stem for path in (config.conf_dir() / "experiment").glob("*.yaml"))
+CALLBACKS = sorted(path.stem for path in (config.conf_dir() / "callbacks").glob("*.yaml"))
 LOGGERS = sorted(path.stem for path in (config.conf_dir() / "logger").glob("*.yaml"))
 
 
@@ -244,7 +245,7 @@ def test_a_finished_run_is_shown_and_not_repeated(run, monkeypatch, capsys):
 
 def test_a_run_that_failed_before_its_first_epoch_may_be_changed(run):
     with pytest.raises(DatasetError, match="smaller than the training crop"):
-        run("data.crop=100")
+        run("view.train.crop=100")
     folder = run()
     assert metrics_of(folder)["figures"]
     assert [path.name for path in (folder / "logs").iterdir()] == ["version_0"]
@@ -334,7 +335,75 @@ def test_every_experiment_runs_a_batch(run, miniature, tmp_path, experiment):
 @pytest.mark.parametrize("logger", LOGGERS)
 def test_every_logger_logs(run, logger):
     folder = run(f"logger={logger}", "trainer.max_epochs=1", "trainer.log_every_n_steps=1")
-    assert any(path.is_file() for path in (folder / ("wandb" if logger == "wandb" else "logs")).rglob("*"))
+    assert any(path.is_file() for path in (folder / ("logs" if logger == "csv" else logger)).rglob("*"))
+    assert "train/loss" in pd.read_csv(folder / "logs/version_0/metrics.csv")  # which reports read
+
+
+def test_several_loggers_log_at_once(run):
+    folder = run("logger=[csv,tensorboard,wandb]", "trainer.max_epochs=1")
+    assert {"logs", "tensorboard", "wandb"} <= {path.name for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("callback", CALLBACKS)
+def test_every_callback_runs_and_its_run_goes_on_to_the_same_figures(run, monkeypatch, callback):
+    words = [f"callbacks={callback}", "dataset=[csiq,live]"]
+    through = run(*words, "name=through").parents[2] / "through" / "resnet18" / "split01"
+
+    def stop(model):
+        if model.current_epoch == 1:
+            raise RuntimeError("power cut")
+
+    monkeypatch.setattr(QualityModel, "on_train_epoch_start", stop, raising=False)
+    with pytest.raises(RuntimeError, match="power cut"):
+        run(*words)
+    monkeypatch.undo()
+    folder = run(*words)
+    assert metrics_of(folder)["figures"] == metrics_of(through)["figures"]
+    assert list(OmegaConf.load(folder / "config.yaml").callbacks) == [callback]
+
+
+def test_the_best_checkpoint_and_its_figures_are_of_the_averaged_weights(run, miniature, monkeypatch):
+    steps = []
+
+    def keep(model, *batch):
+        steps.append(next(model.regressor.backbone_parameters()).detach().clone())
+
+    monkeypatch.setattr(QualityModel, "on_train_batch_end", keep, raising=False)
+    words = ["callbacks=[ema,lr_monitor]", "callbacks.ema.decay=0.75", "dataset=[csiq,live]", "trainer.max_epochs=1"]
+    folder = run(*words, "optimizer.backbone_lr=0.01")
+    average = steps[0]
+    for weight in steps[1:]:
+        average = 0.75 * average + 0.25 * weight
+    model = QualityModel.load(folder / "checkpoints" / "best.ckpt")
+    assert torch.allclose(next(model.regressor.backbone_parameters()), average, atol=1e-7)
+    assert not torch.allclose(average, steps[-1], atol=1e-4)
+    row = pd.read_csv(folder / "predictions.csv").query("dataset == 'csiq'").iloc[0]
+    image = TestView(768)(DecodedPicture(miniature / "CSIQ" / row["image"], 768))
+    with torch.no_grad():
+        assert model(image[None]).item() == pytest.approx(row["proxy"], abs=1e-5)
+    assert "lr-Adam/pg1" in pd.read_csv(folder / "logs/version_0/metrics.csv")
+
+
+def test_training_stops_early(run):
+    early = ["callbacks=early_stopping", "callbacks.early_stopping.patience=1", "+callbacks.early_stopping.min_delta=2"]
+    folder = run(*early, "trainer.max_epochs=9", "dataset=[csiq,live]")
+    assert torch.load(folder / "checkpoints/last.ckpt", weights_only=True)["epoch"] == 1
+
+
+def test_a_callback_is_part_of_what_a_run_is(run):
+    run("trainer.max_epochs=1", "dataset=[csiq,live]")
+    with pytest.raises(ConfigError, match=r"another configuration \(callbacks\)"):
+        run("trainer.max_epochs=1", "dataset=[csiq,live]", "callbacks=ema")
+
+
+def test_a_folder_of_a_former_version_is_shown(run, monkeypatch):
+    folder = run("dataset=[csiq,live]", "trainer.max_epochs=1")
+    settings = OmegaConf.load(folder / "config.yaml")
+    settings.data = {**settings.data, "resize": 512, "crop": 48, "test_resize": 768, "small_images": "raise"}
+    settings.logger = {"_target_": "lightning.pytorch.loggers.CSVLogger", "save_dir": str(folder), "name": "logs"}
+    OmegaConf.save(settings, folder / "config.yaml")
+    monkeypatch.setattr(train, "make_data", None)  # the run is finished
+    run("dataset=[csiq,live]", "trainer.max_epochs=1")
 
 
 def test_scores_stay_float32_in_mixed_precision(run):
@@ -355,7 +424,7 @@ def test_a_trainer_that_cannot_be_is_explained(run):
 
 
 def test_a_run_from_the_decoded_cache_gives_the_same_predictions(run, tmp_path):
-    mix = ["dataset=[csiq,koniq]", "data.resize=56", "data.test_resize=60"]  # so that pictures are shrunk
+    mix = ["dataset=[csiq,koniq]", "view.train.resize=56", "view.test.resize=60"]  # so that pictures are shrunk
     files = pd.read_csv(run(*mix) / "predictions.csv")
     cached = pd.read_csv(run(*mix, f"data.cache={tmp_path}/cache", "overwrite=true") / "predictions.csv")
     assert cached.equals(files)

@@ -127,7 +127,7 @@ def test_a_task_without_labels_is_said_and_the_others_are_weighed_alone(run, min
     ("network", "message"),
     [
         (
-            [*CLIP, "view=crop", "data.crop=32"],
+            [*CLIP, "view=crop", "view.train.crop=32"],
             r"clip_vit_b32 looks at stacks of patches of 32 .*: choose view=patches",
         ),
         ([*CLIP, "view.train.side=48"], r"choose view=patches view\.train\.side=32"),

@@ -80,6 +80,7 @@ def _check(args: argparse.Namespace) -> int:
     from mimi_lightning import config
 
     cfg = config.load(args.overrides, args.config_dir)
+    config.check_lists(cfg)
 
     from mimi_lightning.data.check import check_datasets
     from mimi_lightning.data.check_screens import show

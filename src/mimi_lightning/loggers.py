@@ -6,24 +6,27 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
-from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.loggers import WandbLogger as LightningWandbLogger
 
 from mimi_lightning.errors import ConfigError
 from mimi_lightning.evaluation.protocol import SHOWN
 from mimi_lightning.run_folder import RunFolder
 
 
-def wandb_logger(**arguments: Any) -> WandbLogger:
+class WandbLogger(LightningWandbLogger):
     """Weights & Biases: online when logged in, otherwise into files that `wandb sync` uploads later.
 
     Raises:
         ConfigError: the package is not installed.
     """
-    try:
-        import wandb
-    except ImportError as error:
-        raise ConfigError('logger=wandb needs: pip install "mimi-lightning[wandb]"') from error
-    return WandbLogger(offline=not wandb.login(prompt=False), **arguments)
+
+    def __init__(self, **arguments: Any) -> None:
+        try:
+            import wandb
+        except ImportError as error:
+            raise ConfigError('logger=wandb needs: pip install "mimi-lightning[wandb]"') from error
+        super().__init__(offline=not wandb.login(prompt=False), **arguments)
 
 
 def log_results(loggers: Iterable[Logger], figures: pd.DataFrame, best: Mapping[str, float], run: RunFolder) -> None:

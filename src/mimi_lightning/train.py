@@ -11,8 +11,8 @@ from typing import Any
 
 import lightning
 import torch
-from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -27,9 +27,6 @@ from mimi_lightning.module import QualityModel, build, build_labels
 from mimi_lightning.results import show_results, write_results
 from mimi_lightning.run_folder import RunFolder, Settings
 from mimi_lightning.start import read_start, refuse_seen, start_from
-
-# Keys of `data` that nothing here reads: other nodes refer to them.
-REFERRED = ("quota", "resize", "crop", "test_resize", "small_images")
 
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its tips and its account of what is obvious
 # Lightning's own, in its newest release; of what is meant to be so: testing takes the first checkpoint callback's best
@@ -95,7 +92,7 @@ def _run(run: RunFolder, settings: Settings) -> None:
 
 def make_data(settings: Settings) -> MixedDataModule:
     """The data module of a resolved configuration; builds the miniature datasets first where they are asked for."""
-    arguments = {key: value for key, value in settings["data"].items() if key not in REFERRED}
+    arguments = {key: value for key, value in settings["data"].items() if key != "quota"}  # datasets refer to it
     arguments |= {f"{stage}_view": build(view, Callable) for stage, view in settings["view"].items()}
     arguments["labels"] = build_labels(settings["tasks"])
     miniature = arguments.pop("miniature")
@@ -132,13 +129,19 @@ def _make_trainer(run: RunFolder, settings: Settings) -> lightning.Trainer:
         return lightning.Trainer(
             **settings["trainer"],
             default_root_dir=run.path,
-            logger=instantiate(settings["logger"]),
-            callbacks=[best, last, Relocation()],  # testing takes the weights of the first
+            logger=[CSVLogger(run.path, name="logs"), *_build_all(settings["logger"], Logger)],
+            # Testing takes the best weights of the first.
+            callbacks=[best, last, Relocation(), *_build_all(settings.get("callbacks", {}), Callback)],
             use_distributed_sampler=False,  # the project's samplers know their rank
             enable_model_summary=False,
         )
     except (MisconfigurationException, ValueError, ModuleNotFoundError) as error:
         raise ConfigError(f"The trainer cannot be set up: {error}") from error
+
+
+def _build_all(nodes: Settings, kind: type) -> list[Any]:
+    """Construct every option of a group of several."""
+    return [build(node, kind) for node in nodes.values()]
 
 
 class Relocation(Callback):
