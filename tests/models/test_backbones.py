@@ -109,12 +109,14 @@ def test_the_first_layer_starts_as_kaiming_would_have_it_unpacked():
     ("freeze", "learning", "norms"), [("none", True, True), ("norm", True, False), ("all", False, False)]
 )
 def test_what_is_frozen_stays_as_it_was(freeze, learning, norms):
-    regressor = BilinearRegressor("resnet18", "none", freeze=freeze, hidden=[8]).eval().train()
+    regressor = BilinearRegressor("resnet18", "none", freeze=freeze, hidden=[8])
     assert all(p.requires_grad == learning for p in regressor.backbone_parameters())
     before = regressor.backbone.features[1].running_mean.clone()
     regressor(PICTURE).proxy.sum().backward()
     assert torch.equal(regressor.backbone.features[1].running_mean, before) != norms
     assert regressor.head[0].weight.grad is not None
+    regressor.eval().train()
+    assert regressor.backbone.features[1].training == norms
     with pytest.raises(ConfigError, match=r"backbone\.freeze=some"):
         BilinearRegressor("resnet18", "none", freeze="some")
 

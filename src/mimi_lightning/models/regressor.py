@@ -50,6 +50,7 @@ class BilinearRegressor(Regressor):
         # Kaiming's variance counts the C^2 inputs of the unpacked layer; a packed weight is the mean of two of its own.
         nn.init.normal_(self.head[0].weight, std=2**0.5 / channels)
         self.head[0].weight.data /= self.pool.scale
+        self.train()  # Lightning does not call it: what is frozen has to be in evaluation from the beginning
 
     def forward(self, images: torch.Tensor) -> Judgement:
         """Proxy scores of uint8 images [B, 3, H, W].
