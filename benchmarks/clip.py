@@ -58,7 +58,7 @@ class PlainRegressor(clip.CLIPRegressor):
         image = normalize(self.clip.encode_image(pixels), dim=-1)
         text = normalize(self.text_features(), dim=-1)
         logits = (self.clip.logit_scale.exp() * image @ text.T).unflatten(0, patches.shape[:2]).mean(1)
-        joint = logits.softmax(-1).unflatten(-1, (len(clip.QUALITIES), len(clip.SCENES), len(clip.DISTORTIONS)))
+        joint = logits.softmax(-1).unflatten(-1, (len(clip.QUALITIES), len(clip.SCENES), len(clip.DISTORTION_GROUPS)))
         quality = joint.sum((2, 3))
         return Judgement(quality @ self.grades, tasks={"scene": joint.sum((1, 3)), "distortion": joint.sum((1, 2))})
 
@@ -134,7 +134,10 @@ class Step:
         learning = [p for p in self.regressor.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(learning, lr=5e-6, weight_decay=1e-3, fused=side == "ours" or None)
         self.patches = torch.randint(0, 256, (images, PATCHES, 3, 224, 224), dtype=torch.uint8)
-        self.shown, self.distortion = torch.zeros(images, scenes), torch.arange(images) % len(vocabulary.DISTORTIONS)
+        self.shown, self.distortion = (
+            torch.zeros(images, scenes),
+            torch.arange(images) % len(vocabulary.DISTORTION_GROUPS),
+        )
         self.shown[:, 0] = 1
         if self.in_parts:
             with torch.no_grad():

@@ -14,7 +14,7 @@ from mimi_lightning import config, module, train
 from mimi_lightning.data.images import DecodedPicture, TestView
 from mimi_lightning.data.owners import live
 from mimi_lightning.errors import ConfigError, DatasetError
-from mimi_lightning.evaluation.predictions import COLUMNS
+from mimi_lightning.evaluation.predictions import PREDICTION_COLUMNS
 from mimi_lightning.metrics import srcc
 from mimi_lightning.models.mappers import Linear
 from mimi_lightning.module import QualityModel, build
@@ -65,7 +65,7 @@ def metrics_of(folder):
 def test_a_run_leaves_all_that_a_reader_needs(run, capsys):
     folder = run()
     predictions = pd.read_csv(folder / "predictions.csv")
-    assert list(predictions) == COLUMNS
+    assert list(predictions) == PREDICTION_COLUMNS
     assert set(predictions["part"]) == {"test"}
     assert not predictions.duplicated(["dataset", "image"]).any()
     assert set(predictions["run"]) == {"mimi/resnet18/split01"}
@@ -138,7 +138,7 @@ def test_a_batch_of_datasets_that_the_model_does_not_know_is_refused(run, monkey
 
 
 def test_without_tasks_any_word_will_do_and_batches_carry_none(miniature, tmp_path, monkeypatch):
-    monkeypatch.setattr(live, "DISTORTIONS", dict.fromkeys(live.DISTORTIONS, "snow"))
+    monkeypatch.setattr(live, "FOLDERS", dict.fromkeys(live.FOLDERS, "snow"))
     data = train.make_data(_settings(miniature, tmp_path))
     data.setup()
     assert set(data.table["distortion"]) == {"snow"}

@@ -88,7 +88,7 @@ def test_an_interrupted_run_goes_on_to_the_same_figures(run, monkeypatch):
 
 
 def test_words_that_the_tasks_do_not_know_stop_before_training_unless_translated(run, monkeypatch, tmp_path):
-    monkeypatch.setattr(kadid, "DISTORTIONS", ("snow",) * 25)
+    monkeypatch.setattr(kadid, "CODES", ("snow",) * 25)
     with pytest.raises(DatasetError, match=r"Words in kadid .*\n.*\n  distortion:\n    snow: ''"):
         run("dataset=[kadid]")
     assert not list(tmp_path.rglob("*.ckpt"))

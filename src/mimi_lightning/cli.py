@@ -10,6 +10,7 @@ import argparse
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from mimi_lightning.errors import ConfigError
 
@@ -38,7 +39,7 @@ def main(argv: list[str]) -> int:
     return args.run(args)
 
 
-def _add_data(verbs: argparse._SubParsersAction) -> None:
+def _add_data(verbs: Any) -> None:
     data = verbs.add_parser("data", help="prepare datasets")
     actions = data.add_subparsers(metavar="ACTION", required=True)
     make = actions.add_parser(
@@ -97,7 +98,7 @@ def _check(args: argparse.Namespace) -> int:
     return 0 if report.ok else 1
 
 
-def _add_evaluate(verbs: argparse._SubParsersAction) -> None:
+def _add_evaluate(verbs: Any) -> None:
     evaluate = verbs.add_parser(
         "evaluate",
         help="score datasets with a checkpoint, trained on or not",
@@ -132,7 +133,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     return 0
 
 
-def _add_report(verbs: argparse._SubParsersAction) -> None:
+def _add_report(verbs: Any) -> None:
     report = verbs.add_parser(
         "report",
         help="the numbers and plots of many runs",
@@ -175,7 +176,7 @@ def _report(args: argparse.Namespace) -> int:
     return 0
 
 
-VERBS: dict[str, Callable[[argparse._SubParsersAction], None]] = {
+VERBS: dict[str, Callable[[Any], None]] = {
     "data": _add_data,
     "evaluate": _add_evaluate,
     "report": _add_report,

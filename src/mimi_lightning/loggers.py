@@ -10,7 +10,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.loggers import WandbLogger as LightningWandbLogger
 
 from mimi_lightning.errors import ConfigError
-from mimi_lightning.evaluation.protocol import SHOWN
+from mimi_lightning.evaluation.protocol import FIGURES
 from mimi_lightning.run_folder import RunFolder
 
 
@@ -38,7 +38,7 @@ def log_results(loggers: Iterable[Logger], figures: pd.DataFrame, best: Mapping[
         best: best values of validation figures.
         run: the run's folder, with its results.
     """
-    values = figures[list(SHOWN)].rename_axis("dataset").reset_index().melt("dataset", var_name="figure").dropna()
+    values = figures[list(FIGURES)].rename_axis("dataset").reset_index().melt("dataset", var_name="figure").dropna()
     test = {f"test/{row.figure}_{row.dataset}": row.value for row in values.itertuples()}
     for logger in loggers:
         logger.log_metrics(test)

@@ -21,8 +21,8 @@ from mimi_lightning.data.datamodule import MixedDataModule
 from mimi_lightning.errors import ScoreError
 from mimi_lightning.evaluation.alignment import align_run, read_quality
 from mimi_lightning.evaluation.figures import draw_mappings
-from mimi_lightning.evaluation.predictions import COLUMNS
-from mimi_lightning.evaluation.protocol import SHOWN, score_run, terminal_table
+from mimi_lightning.evaluation.predictions import PREDICTION_COLUMNS
+from mimi_lightning.evaluation.protocol import FIGURES, score_run, terminal_table
 from mimi_lightning.evaluation.study import read_run
 from mimi_lightning.module import QualityModel
 from mimi_lightning.run_folder import FILES, RunFolder, aside
@@ -57,7 +57,7 @@ def make_predictions(
     known = rows["dataset"].isin(model.names)
     number = model.number(rows.loc[known, "dataset"])
     rows.loc[known, "aligned"] = model.align(torch.tensor(rows.loc[known, "mos"].to_numpy()), number).double().numpy()
-    return rows.sort_values(["dataset", "image"], ignore_index=True)[COLUMNS]
+    return rows.sort_values(["dataset", "image"], ignore_index=True)[PREDICTION_COLUMNS]
 
 
 @torch.no_grad()
@@ -132,7 +132,7 @@ def show_results(folder: RunFolder) -> None:
     run = read_run(folder)
     metrics = run.metrics
     console = Console(soft_wrap=True)
-    figures = pd.DataFrame.from_dict(metrics["figures"], orient="index").astype(dict.fromkeys(SHOWN, float))
+    figures = pd.DataFrame.from_dict(metrics["figures"], orient="index").astype(dict.fromkeys(FIGURES, float))
     title = f"{metrics['run']}, test part: proxy score against MOS, best epoch {metrics['best_epoch']}"
     console.print(terminal_table(figures, title))
     if metrics["tasks"]:

@@ -15,6 +15,7 @@ from mimi_lightning.data.datamodule import MixedDataModule
 from mimi_lightning.errors import ConfigError
 from mimi_lightning.evaluation.predictions import UNSEEN
 from mimi_lightning.module import QualityModel
+from mimi_lightning.quiet import quiet
 from mimi_lightning.results import make_predictions
 from mimi_lightning.run_folder import RunFolder, aside
 from mimi_lightning.train import make_data
@@ -46,7 +47,7 @@ def evaluate(checkpoint: Path, settings: dict[str, Any], labels: Path | None = N
     data.setup()
     _leave_out_trained(data, model, labels or run.file("labels"))
     file = out or run.evaluations / f"{'-'.join(data.names)}.csv"
-    with run.held() if out is None else nullcontext():
+    with quiet(), run.held() if out is None else nullcontext():
         scores = _score(model, data, settings["trainer"])
         data.table.loc[~data.table["dataset"].isin(model.names), "part"] = UNSEEN
         predictions = make_predictions(data.table, scores, model, *_name(run, checkpoint))

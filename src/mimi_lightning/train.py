@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -24,15 +22,10 @@ from mimi_lightning.errors import ConfigError
 from mimi_lightning.loggers import finish, log_results
 from mimi_lightning.memory import keep_memory
 from mimi_lightning.module import QualityModel, build, build_labels
+from mimi_lightning.quiet import quiet
 from mimi_lightning.results import show_results, write_results
 from mimi_lightning.run_folder import RunFolder, Settings
 from mimi_lightning.start import read_start, refuse_seen, start_from
-
-logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its tips and its account of what is obvious
-# Lightning's own, in its newest release; of what is meant to be so: testing takes the first checkpoint callback's best
-# weights, and the project's samplers return every index.
-for said in (".*treespec, LeafSpec.*", ".*configured with multiple `ModelCheckpoint`.*", ".*custom batch sampler.*"):
-    warnings.filterwarnings("ignore", message=said)
 
 
 def train(cfg: DictConfig) -> None:
@@ -46,7 +39,7 @@ def train(cfg: DictConfig) -> None:
     """
     settings: Settings = OmegaConf.to_container(cfg, resolve=True)
     run = RunFolder(Path(settings["paths"]["run"]))
-    with run.held() if _leads() else nullcontext():
+    with quiet(), run.held() if _leads() else nullcontext():
         if _leads():
             run.enter(settings)
         if settings["overwrite"] or not run.finished:

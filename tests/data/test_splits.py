@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from mimi_lightning.data.splits import COLUMNS, check_leaks, fingerprint, partition
+from mimi_lightning.data.splits import SPLIT_COLUMNS, check_leaks, fingerprint, partition
 from mimi_lightning.errors import DatasetError
 
 FOLDERS = {"live": "databaserelease2", "csiq": "CSIQ", "koniq": "koniq-10k"}
@@ -34,14 +34,14 @@ def write_reference(tmp_path, dataset, name, value):
 
 def test_shares_are_exact_and_all_ten_splits_differ(tmp_path):
     table = draw(tmp_path, photos(number=586))
-    for column in COLUMNS:
+    for column in SPLIT_COLUMNS:
         assert table[column].value_counts().to_dict() == {"train": 410, "val": 59, "test": 117}
     assert len({fingerprint(table, split) for split in range(1, 11)}) == 10
 
 
 def test_a_reference_stays_in_one_part(tmp_path):
     table = draw(tmp_path, distorted("live", [f"r{i}" for i in range(29)]))
-    for column in COLUMNS:
+    for column in SPLIT_COLUMNS:
         assert (table.groupby("content")[column].nunique() == 1).all()
         assert set(table[column]) == {"train", "val", "test"}
 
@@ -57,7 +57,7 @@ def test_equal_reference_pictures_of_two_datasets_stay_in_one_part(tmp_path):
     )
     shared = table.groupby("content")["dataset"].nunique()
     assert (shared == 2).sum() == 6
-    assert all((table.groupby("content")[column].nunique() == 1).all() for column in COLUMNS)
+    assert all((table.groupby("content")[column].nunique() == 1).all() for column in SPLIT_COLUMNS)
 
 
 def test_named_contents_stay_in_one_part(tmp_path):
@@ -65,7 +65,7 @@ def test_named_contents_stay_in_one_part(tmp_path):
     pd.DataFrame(rows, columns=["dataset", "reference", "content"]).to_csv(tmp_path / "contents.csv", index=False)
     table = draw(tmp_path, photos())
     assert table["content"].nunique() == 20
-    assert all((table.groupby("content")[column].nunique() == 1).all() for column in COLUMNS)
+    assert all((table.groupby("content")[column].nunique() == 1).all() for column in SPLIT_COLUMNS)
 
 
 def test_a_stored_partition_is_reused_whatever_else_is_in_the_mix(tmp_path):
@@ -87,7 +87,7 @@ def test_the_partition_follows_the_seed_alone(tmp_path):
 
 def test_a_leak_is_refused():
     table = pd.DataFrame(
-        {"dataset": ["live", "csiq"], "content": "same", **{column: ["train", "test"] for column in COLUMNS}}
+        {"dataset": ["live", "csiq"], "content": "same", **{column: ["train", "test"] for column in SPLIT_COLUMNS}}
     )
     with pytest.raises(DatasetError, match="split01 leaks: the content same stands in csiq test and live train"):
         check_leaks(table)
@@ -114,4 +114,4 @@ def test_too_few_contents_are_refused(tmp_path):
 
 def test_three_contents_make_three_parts(tmp_path):
     table = draw(tmp_path, distorted("live", ["a", "b", "c"]))
-    assert all(set(table[column]) == {"train", "val", "test"} for column in COLUMNS)
+    assert all(set(table[column]) == {"train", "val", "test"} for column in SPLIT_COLUMNS)

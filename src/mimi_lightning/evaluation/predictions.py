@@ -25,14 +25,14 @@ from mimi_lightning.config import SPLITS
 from mimi_lightning.data.annotations import PARTS
 from mimi_lightning.errors import ScoreError
 
-COLUMNS = [
+PREDICTION_COLUMNS = [
     *("run", "dataset", "split", "part", "image", "mos", "proxy", "prediction", "aligned"),
     *("distortion", "level"),
 ]
 UNSEEN = "unseen"  # part of a dataset that the model was not trained on
 NEEDED = ("dataset", "split", "mos", "proxy")
 NUMBERS = ("mos", "proxy", "prediction", "aligned", "level")
-KEY = ["run", "dataset", "split", "image"]
+ROW = ["run", "dataset", "split", "image"]
 
 
 def read_predictions(file: Path) -> pd.DataFrame:
@@ -42,7 +42,8 @@ def read_predictions(file: Path) -> pd.DataFrame:
         file: CSV with columns dataset, split, mos and proxy; others may be absent. Rows without a part count as test.
 
     Returns:
-        All `COLUMNS` and `model`: the run's name without its split, or the file's name where the table has no runs.
+        All `PREDICTION_COLUMNS` and `model`: the run's name without its split, or the file's name where the table has
+        no runs.
 
     Raises:
         ScoreError: a file that cannot be read, a column absent, a row with a missing or wrong value, an image twice.
@@ -55,7 +56,7 @@ def read_predictions(file: Path) -> pd.DataFrame:
         raise ScoreError(f"{file} has no column '{absent[0]}'; it needs {', '.join(NEEDED)}.")
     if table.empty:
         raise ScoreError(f"{file} holds no rows.")
-    table = table.assign(**{column: None for column in COLUMNS if column not in table})
+    table = table.assign(**{column: None for column in PREDICTION_COLUMNS if column not in table})
     for column in NUMBERS:
         table[column] = pd.to_numeric(table[column], errors="coerce").astype("float64")
     named = table["image"].notna()
@@ -65,9 +66,9 @@ def read_predictions(file: Path) -> pd.DataFrame:
     _refuse(~table["split"].isin(SPLITS), table, file, f"a split that is not one of {SPLITS.start} to {SPLITS[-1]}")
     _refuse(table["dataset"].isna(), table, file, "no dataset")
     _refuse(~table["part"].isin([*PARTS, UNSEEN]), table, file, f"a part other than {', '.join(PARTS)}, {UNSEEN}")
-    _refuse(table.duplicated(KEY) & named, table, file, "an image that stands in this split twice")
+    _refuse(table.duplicated(ROW) & named, table, file, "an image that stands in this split twice")
     model = [re.sub(r"/split\d+$", "", run) for run in table["run"]]
-    return table[COLUMNS].astype({"split": int}).assign(model=model)
+    return table[PREDICTION_COLUMNS].astype({"split": int}).assign(model=model)
 
 
 def _refuse(bad: pd.Series, table: pd.DataFrame, file: Path, fault: str) -> None:

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 
 from mimi_lightning.config import conf_dir, split_folder
 from mimi_lightning.errors import ScoreError
-from mimi_lightning.evaluation.predictions import KEY, UNSEEN, read_predictions
+from mimi_lightning.evaluation.predictions import ROW, UNSEEN, read_predictions
 from mimi_lightning.run_folder import SETTINGS, RunFolder
 
 
@@ -142,7 +142,7 @@ def collect(sources: Iterable[Path], expected: Sequence[int] = ()) -> Study:
         more = f", but {len(unfinished)} unfinished" if unfinished else ""
         raise ScoreError(f"There is no finished run in {', '.join(map(str, sources))}{more}.")
     predictions = pd.concat(tables.values(), ignore_index=True)
-    twice = predictions[predictions.duplicated([*KEY, "model"]) & (predictions["image"] != "")]
+    twice = predictions[predictions.duplicated([*ROW, "model"]) & (predictions["image"] != "")]
     if len(twice):
         model, split = twice.iloc[0][["model", "split"]]
         raise ScoreError(f"Two of the tables hold split {split} of {model}. Name each run once.")

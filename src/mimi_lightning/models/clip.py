@@ -16,7 +16,7 @@ from mimi_lightning.contracts import Judgement, Regressor
 from mimi_lightning.errors import ConfigError
 from mimi_lightning.models.prompts import PromptTree, cut_sequences, joint_prompts, require_causal, text_tower
 from mimi_lightning.models.towers import encode_image
-from mimi_lightning.vocabulary import DISTORTIONS, QUALITIES, SCENES
+from mimi_lightning.vocabulary import DISTORTION_GROUPS, QUALITIES, SCENES
 
 # What OpenAI's archives hold besides tensors of the model.
 NO_WEIGHTS = ("input_resolution", "context_length", "vocab_size")
@@ -77,7 +77,7 @@ class CLIPRegressor(Regressor):
             # Logits are linear in the image: their mean over patches is the logit of the patches' mean.
             image = normalize(image.float(), dim=-1).unflatten(0, patches.shape[:2]).mean(1)
             logits = self.clip.logit_scale.float().exp() * image @ normalize(text.float(), dim=-1).T
-            joint = logits.softmax(-1).unflatten(-1, (len(QUALITIES), len(SCENES), len(DISTORTIONS)))
+            joint = logits.softmax(-1).unflatten(-1, (len(QUALITIES), len(SCENES), len(DISTORTION_GROUPS)))
             marginals = joint.sum((2, 3)), joint.sum((1, 3)), joint.sum((1, 2))
             tasks = dict(zip(self.judges, marginals, strict=True))
             return Judgement(tasks["quality"] @ self.grades.float(), tasks=tasks)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from mimi_lightning.errors import ConfigError
 from mimi_lightning.models.towers import run_blocks
-from mimi_lightning.vocabulary import DISTORTIONS, QUALITIES, SCENES
+from mimi_lightning.vocabulary import DISTORTION_GROUPS, QUALITIES, SCENES
 
 Prefix = tuple[int, ...]
 
@@ -29,7 +29,7 @@ def joint_prompts() -> list[str]:
     """The published prompts, one for every quality, scene and distortion, in this order of the axes."""
     return [
         f"a photo of a {scene} with {distortion} artifacts, which is of {quality} quality"
-        for quality, scene, distortion in product(QUALITIES, SCENES, DISTORTIONS)
+        for quality, scene, distortion in product(QUALITIES, SCENES, DISTORTION_GROUPS)
     ]
 
 
