@@ -134,10 +134,8 @@ class Step:
         learning = [p for p in self.regressor.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(learning, lr=5e-6, weight_decay=1e-3, fused=side == "ours" or None)
         self.patches = torch.randint(0, 256, (images, PATCHES, 3, 224, 224), dtype=torch.uint8)
-        self.shown, self.distortion = (
-            torch.zeros(images, scenes),
-            torch.arange(images) % len(vocabulary.DISTORTION_GROUPS),
-        )
+        self.shown = torch.zeros(images, scenes)
+        self.distortion = torch.arange(images) % len(vocabulary.DISTORTION_GROUPS)
         self.shown[:, 0] = 1
         if self.in_parts:
             with torch.no_grad():
