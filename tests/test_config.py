@@ -87,7 +87,8 @@ def test_the_cnn_variants_are_as_published(checked, tmp_path, experiment, backbo
     assert cfg.optimizer == {"_target_": "torch.optim.Adam", "lr": 6e-4, "backbone_lr": 6e-5, "weight_decay": 0}
     assert cfg.scheduler == {"_target_": "torch.optim.lr_scheduler.StepLR", "step_size": 5, "gamma": 0.8}
     assert (cfg.trainer.max_epochs, cfg.seed, cfg.monitor) == (30, 19901116, "val/srcc_weighted")
-    assert cfg.mapper == {"_target_": "mimi_lightning.models.mappers.MINN", "blocks": 1, "hidden": [100, 100, 100]}
+    minn = {"_target_": "mimi_lightning.models.mappers.MINN", "blocks": 1, "hidden": [100, 100, 100], "reach": 64}
+    assert cfg.mapper == minn
 
 
 def test_an_experiment_may_speak_of_datasets_that_are_not_in_the_mix(checked):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -161,6 +162,23 @@ def test_a_checkpoint_alone_scores(run, miniature):
         prediction = model.predict_mos(proxy, number)
         assert prediction.item() == pytest.approx(row["prediction"], abs=1e-5)
         assert model.align(prediction, number).item() == pytest.approx(row["proxy"], abs=1e-4)
+
+
+def test_the_snippet_of_the_readme_scores_a_picture(run, miniature):
+    folder = run()
+    row = pd.read_csv(folder / "predictions.csv").query("dataset == 'koniq'").iloc[0]
+    text = (Path(__file__).parents[1] / "README.md").read_text()
+    code = text.partition("```python\n")[2].partition("```")[0]
+    for place, here in (
+        ("outputs/demo/efficientnet_lite0/split01/checkpoints/best.ckpt", folder / "checkpoints" / "best.ckpt"),
+        ("picture.png", miniature / "koniq-10k" / row["image"]),
+    ):
+        assert place in code
+        code = code.replace(place, str(here))
+    found = {}
+    exec(code, found)
+    assert found["proxy"].item() == pytest.approx(row["proxy"], abs=1e-5)
+    assert found["mos"].item() == pytest.approx(row["prediction"], abs=1e-5)
 
 
 def test_a_checkpoint_holds_plain_containers_and_names_no_download(run):
