@@ -28,7 +28,7 @@ def _from_format_1(checkpoint: Checkpoint) -> Checkpoint:
     parameters, weights = dict(checkpoint["hyper_parameters"]), dict(checkpoint["state_dict"])
     if parameters["regressor"]["_target_"] == "mimi_lightning.models.regressor.BilinearRegressor":
         if parameters["regressor"]["name"] == "vgg16":
-            parameters["regressor"] = {**parameters["regressor"], "name": "vgg16_unpooled"}
+            parameters["regressor"] = {**parameters["regressor"], "name": "vgg16_cut"}
         weights["regressor.head.0.weight"] = _rescale_off_diagonals(weights["regressor.head.0.weight"])
     if parameters["mapper"]["_target_"] == "mimi_lightning.models.mappers.MINN":
         parameters["mapper"] = {"reach": 16.0, **parameters["mapper"]}

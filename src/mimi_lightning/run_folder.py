@@ -44,7 +44,7 @@ REFERRED = ("data.quota", "data.resize", "data.crop", "data.test_resize", "data.
 # How fast it is, what it shows, and what is said of it.
 MANNERS = (
     *("overwrite", "published_splits", "datasets.*.url", "datasets.*.images", "logger", "data.workers"),
-    *("backbone.checkpointing", "trainer.enable_progress_bar", "trainer.log_every_n_steps"),
+    *("backbone.checkpointing", "trainer.enable_progress_bar", "trainer.log_every_n_steps", "callbacks.lr_monitor"),
 )
 
 

@@ -23,7 +23,7 @@ PICTURE = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8, generator=tor
         ("resnet50", -1, (2, 2048, 2, 2)),
         ("vgg16", -1, (2, 512, 2, 2)),
         ("vgg16", -2, (2, 512, 4, 4)),
-        ("vgg16_unpooled", -1, (2, 512, 4, 4)),
+        ("vgg16_cut", -1, (2, 512, 4, 4)),
         ("efficientnet_lite0", -2, (2, 112, 4, 4)),
         ("mobilenetv3_small_050", -1, (2, 288, 2, 2)),
     ],
