@@ -191,6 +191,18 @@ def test_stacks_of_another_shape_are_refused(regressor, patches):
             regressor(wrong)
 
 
+def test_gradients_of_the_prompts_are_the_same_each_time(tiny_clip):
+    """To the last bit, whatever the threads do: a run that goes on has to come to the same figures."""
+    torch.manual_seed(0)
+    regressor = clip.CLIPRegressor("tiny", tiny_clip, "none")
+    tower = regressor.clip
+    pull = torch.randn(regressor.prompts(tower).shape)
+    gradients = [
+        torch.autograd.grad((regressor.prompts(tower) * pull).sum(), tower.positional_embedding)[0] for _ in range(12)
+    ]
+    assert all(torch.equal(gradient, gradients[0]) for gradient in gradients)
+
+
 @pytest.mark.slow
 def test_the_real_architecture(patches):
     regressor = CLIPRegressor("clip_vit_b32", "ViT-B-32-quickgelu", "none")

@@ -78,7 +78,9 @@ class PromptTree(nn.Module):
             Text features [N, D], as open_clip's `encode_text` gives them, not normalised.
         """
         dtype = tower.transformer.get_cast_dtype()
-        states = tower.token_embedding(self.tokens).to(dtype) + tower.positional_embedding.to(dtype)[self.depth]
+        # Looked up as an embedding: threads would add the gradients of a plain index in an order of their own.
+        positions = nn.functional.embedding(self.depth, tower.positional_embedding.to(dtype))
+        states = tower.token_embedding(self.tokens).to(dtype) + positions
         heads = tower.transformer.resblocks[0].attn.num_heads
         states = run_blocks(tower.transformer, states, self.mask.to(dtype).repeat_interleave(heads, 0))
         features = tower.ln_final(states.flatten(0, 1)[self.ends])
