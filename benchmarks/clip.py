@@ -34,6 +34,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from mimi_lightning import vocabulary
+from mimi_lightning.contracts import Judgement
 from mimi_lightning.memory import keep_memory
 from mimi_lightning.models import clip, prompts
 from mimi_lightning.tasks import distortion_fidelity, scene_fidelity
@@ -52,14 +53,14 @@ class PlainRegressor(clip.CLIPRegressor):
         super().__init__("plain", MODEL, "none")
         self.tokens = open_clip.get_tokenizer(MODEL)(prompts.joint_prompts())
 
-    def judge(self, patches: Tensor) -> clip.Judgement:
+    def forward(self, patches: Tensor) -> Judgement:
         pixels = (patches.flatten(0, 1) / 255 - self.mean) / self.std
         image = normalize(self.clip.encode_image(pixels), dim=-1)
         text = normalize(self.text_features(), dim=-1)
         logits = (self.clip.logit_scale.exp() * image @ text.T).unflatten(0, patches.shape[:2]).mean(1)
-        joint = logits.softmax(-1).unflatten(-1, (len(clip.QUALITIES), len(clip.SCENES), len(clip.DISTORTIONS)))
+        joint = logits.softmax(-1).unflatten(-1, (len(clip.QUALITIES), len(clip.SCENES), len(clip.DISTORTION_GROUPS)))
         quality = joint.sum((2, 3))
-        return clip.Judgement(quality @ self.grades, quality, joint.sum((1, 3)), joint.sum((1, 2)))
+        return Judgement(quality @ self.grades, tasks={"scene": joint.sum((1, 3)), "distortion": joint.sum((1, 2))})
 
     def text_features(self) -> Tensor:
         return self.clip.encode_text(self.tokens)
@@ -133,7 +134,8 @@ class Step:
         learning = [p for p in self.regressor.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(learning, lr=5e-6, weight_decay=1e-3, fused=side == "ours" or None)
         self.patches = torch.randint(0, 256, (images, PATCHES, 3, 224, 224), dtype=torch.uint8)
-        self.shown, self.distortion = torch.zeros(images, scenes), torch.arange(images) % len(vocabulary.DISTORTIONS)
+        self.shown = torch.zeros(images, scenes)
+        self.distortion = torch.arange(images) % len(vocabulary.DISTORTION_GROUPS)
         self.shown[:, 0] = 1
         if self.in_parts:
             with torch.no_grad():
@@ -141,9 +143,10 @@ class Step:
             self.regressor.text_features = self.features.requires_grad_
 
     def __call__(self) -> None:
-        judgement = self.regressor.judge(self.patches)
-        tasks = scene_fidelity(judgement.scene, self.shown) + distortion_fidelity(judgement.distortion, self.distortion)
-        (judgement.proxy + tasks).mean().backward()
+        judgement = self.regressor(self.patches)
+        scene = scene_fidelity(judgement.tasks["scene"], self.shown)
+        distortion = distortion_fidelity(judgement.tasks["distortion"], self.distortion)
+        (judgement.proxy + (scene + distortion)).mean().backward()
         if self.in_parts:
             parts = self.regressor.tokens.split(CHUNK), self.features.grad.split(CHUNK)
             for tokens, gradient in zip(*parts, strict=True):
@@ -173,8 +176,8 @@ def measure_test(side: str) -> dict[str, float]:
     regressor = make(side).eval()
     patches = torch.randint(0, 256, (TEST_IMAGES, TEST_PATCHES, 3, 224, 224), dtype=torch.uint8)
     with torch.inference_mode():
-        regressor.judge(patches)
-        return {"seconds": timed(lambda: regressor.judge(patches), 3 if side == "ours" else 2), "memory": peak()}
+        regressor(patches)
+        return {"seconds": timed(lambda: regressor(patches), 3 if side == "ours" else 2), "memory": peak()}
 
 
 def peak() -> float:

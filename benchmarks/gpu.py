@@ -81,13 +81,13 @@ def make_batch(settings: dict[str, Any], shape: tuple[int, ...], device: str) ->
         "scenes": torch.eye(9)[torch.arange(images) % 9],
         "distortion": torch.arange(images) % 11,
     }
-    return {name: values.to(device) for name, values in batch.items()}
+    return {**{name: values.to(device) for name, values in batch.items()}, "names": tuple(settings["datasets"])}
 
 
 def measure(settings: dict[str, Any], precision: str, accelerator: str, steps: int) -> list[str]:
     """Images per second in training and testing, milliseconds of a step, its peak memory."""
     torch.manual_seed(0)
-    patches, side = settings["view"]["train"].get("patches"), settings["data"]["crop"]
+    patches, side = map(settings["view"]["train"].get, ("patches", "crop"))
     shape = (patches, 3, 224, 224) if patches else (3, side, side)
     test = (settings["view"]["test"]["patches"], 3, 224, 224) if patches else (3, 2 * side, 2 * side * 4 // 3)
     device = "cuda" if accelerator == "gpu" else accelerator
@@ -110,7 +110,8 @@ def measure(settings: dict[str, Any], precision: str, accelerator: str, steps: i
     trainer.fit(model, DataLoader(Repeated(batch, steps), batch_size=None))
     step, images = clock.seconds, len(batch["dataset"])
     memory = f"{torch.cuda.max_memory_allocated() / 2**30:.1f} GB" if device == "cuda" else "-"
-    small = {name: values[:TEST] for name, values in make_batch(settings, test, device).items()}
+    whole = make_batch(settings, test, device)
+    small = {name: values if name == "names" else values[:TEST] for name, values in whole.items()}
     trainer.predict(model, DataLoader(Repeated(small, steps), batch_size=None))
     tested = len(small["dataset"]) / clock.seconds
     return [f"{1e3 * step:.0f} ms", f"{images / step:,.0f}", memory, f"{tested:,.0f}"]
@@ -120,7 +121,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--accelerator", default="gpu", choices=("gpu", "cpu"))
     parser.add_argument("--steps", type=int, default=30, help="of each measurement, the first few untimed")
-    parser.add_argument("overrides", nargs="*", help="of the configuration, such as data.crop=64 to try it on a CPU")
+    parser.add_argument("overrides", nargs="*", help="of the configuration, such as view.train.crop=64 on a CPU")
     arguments = parser.parse_args()
     table = Table(title=torch.cuda.get_device_name() if arguments.accelerator == "gpu" else "CPU")
     for heading in ("experiment", "precision", "step", "images/s", "peak memory", "tested images/s"):

@@ -19,9 +19,10 @@ from scipy.integrate import cubature
 from torch import Tensor, nn
 from torch.nn.functional import elu, pad, smooth_l1_loss
 
-from mimi_lightning.models.mappers import MINN
+from mimi_lightning.contracts import Judgement
+from mimi_lightning.models.mappers import MINN, range_spread
 from mimi_lightning.models.monotone import MonotoneStack, NetworkStack
-from mimi_lightning.objectives import MIMI, range_spread
+from mimi_lightning.objectives import MIMI
 
 DATASETS, IMAGES, NODES = 6, 32, 101
 
@@ -121,9 +122,9 @@ def seconds(step: Callable[[], Tensor], repeats: int) -> float:
 @torch.no_grad()
 def integral_errors(mapper: MINN, plain: PlainMapper, reach: float) -> list[float]:
     """Largest error of both against SciPy's adaptive quadrature of the same integrands in float64, all functions."""
-    exact = MINN(DATASETS).double()
+    exact = MINN(mapper.names).double()
     exact.load_state_dict(mapper.state_dict())
-    table, every = mapper.tabulate(), torch.arange(mapper.functions.functions)
+    table, every = mapper.functions.tabulate(), torch.arange(mapper.functions.functions)
     scale, offset = exact.functions.scale_and_offset()
 
     def density(t: np.ndarray) -> np.ndarray:
@@ -143,16 +144,16 @@ def integral_errors(mapper: MINN, plain: PlainMapper, reach: float) -> list[floa
 def round_trip(mapper: MINN) -> float:
     """Largest |inverse(forward(q)) - q| in float32, for proxy scores in [-3, 3]."""
     q, every = torch.linspace(-3, 3, 500), torch.arange(DATASETS)[:, None]
-    return float((mapper.inverse(mapper(q, every)[1], every) - q).abs().max())
+    return float((mapper.inverse(mapper(q, every), every) - q).abs().max())
 
 
 @torch.no_grad()
 def least_increment(mapper: MINN) -> float:
     """Least step of y2 on 10,001 points of [-20, 20] in float64."""
-    double = MINN(DATASETS).double()
+    double = MINN(mapper.names).double()
     double.load_state_dict(mapper.state_dict())
     q = torch.linspace(-20, 20, 10_001, dtype=torch.float64)
-    return float(double(q, torch.arange(DATASETS)[:, None])[1].diff(dim=1).min())
+    return float(double(q, torch.arange(DATASETS)[:, None]).diff(dim=1).min())
 
 
 def main() -> None:
@@ -164,12 +165,13 @@ def main() -> None:
 
     torch.set_default_device(arguments.device)
     torch.manual_seed(0)
-    mapper, objective = MINN(DATASETS), MIMI([1.0] * DATASETS)
+    mapper, objective = MINN([*map(str, range(DATASETS))]), MIMI([1.0] * DATASETS)
     plain = PlainMapper(mapper)
     proxy, target, dataset, ends = synthetic_batch()
 
     def tabled_step() -> Tensor:
-        return objective(mapper, proxy, target, dataset, ends)["loss"]
+        prediction, own = mapper.learn(proxy, dataset, ends)
+        return objective(Judgement(proxy), prediction, target, dataset, own)["loss"]
 
     def plain_step() -> Tensor:
         return plain.loss(proxy.view(DATASETS, -1), target.view(DATASETS, -1), ends)

@@ -53,11 +53,10 @@ def fast() -> list[str]:
         "backbone.weights=none",
         "backbone.stage=-3",
         "backbone.hidden=[16]",
-        "mapper.hidden=[8]",
         "trainer=cpu",
         "trainer.max_epochs=2",
         "trainer.enable_progress_bar=false",
-        "data.crop=48",
+        "view.train.crop=48",
         "data.quota=2",
         "data.epoch=3",
         "data.workers=0",
@@ -66,7 +65,7 @@ def fast() -> list[str]:
 
 @pytest.fixture
 def run(miniature, fast, tmp_path, monkeypatch):
-    """Compose and train, as the command does; results go below tmp_path."""
+    """Compose and train, as the command does, MINN small; results go below tmp_path."""
     monkeypatch.setenv("WANDB_MODE", "offline")
 
     def start(*overrides, datasets=miniature):
@@ -76,8 +75,9 @@ def run(miniature, fast, tmp_path, monkeypatch):
 
         config.register_resolvers()
         paths = [f"paths.datasets={datasets}", f"splits.store={tmp_path}/splits", f"paths.outputs={tmp_path}/outputs"]
+        mapper = [] if any(word.startswith("mapper=") for word in overrides) else ["mapper.hidden=[8]"]
         with initialize_config_dir(str(config.conf_dir()), version_base="1.3"):
-            cfg = compose("config", [*fast, *paths, *overrides])
+            cfg = compose("config", [*fast, *mapper, *paths, *overrides])
         train.train(cfg)
         return tmp_path / "outputs" / "mimi" / "resnet18" / "split01"
 

@@ -87,11 +87,11 @@ def test_the_first_format_gives_the_same_scores(name, channels, cut, tmp_path):
 
 def test_the_first_formats_mappers_give_the_same_scores(tmp_path):
     checkpoint = first_format("resnet18", {}, 512)
-    weights = {key: value for key, value in checkpoint["state_dict"].items() if key.startswith("mapper.")}
-    upgraded = upgrade({**checkpoint, "state_dict": weights})
-    parameters = upgraded["hyper_parameters"]
-    mapper = QualityModel(**{**parameters, "regressor": {**parameters["regressor"], "name": "resnet18"}}).mapper
-    mapper.load_state_dict({key.removeprefix("mapper."): value for key, value in upgraded["state_dict"].items()})
+    upgraded, weights = upgrade(checkpoint), checkpoint["state_dict"]
+    mapper = QualityModel(**upgraded["hyper_parameters"]).mapper
+    prefix = "mapper."
+    state = {key[len(prefix) :]: value for key, value in upgraded["state_dict"].items() if key.startswith(prefix)}
+    mapper.load_state_dict(state)
     q = torch.tensor([-25.0, -3.0, 0.0, 1.7, 13.0, 40.0])
     for dataset in range(2):
         m, f, g = (lambda x, role=role, d=dataset: old_function(weights, role * 2 + d, x) for role in range(3))
@@ -99,7 +99,14 @@ def test_the_first_formats_mappers_give_the_same_scores(tmp_path):
         y1 = q + f(x2)
         with torch.no_grad():
             new = mapper(q, torch.tensor(dataset))
-        torch.testing.assert_close(new[1].double(), x2 + g(y1), rtol=1e-5, atol=1e-4)
+        torch.testing.assert_close(new.double(), x2 + g(y1), rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize(("given", "reach"), [({}, 16), ({"reach": 8.0}, 8)])
+def test_tables_of_the_first_format_end_where_they_did(given, reach):
+    checkpoint = first_format("resnet18", {}, 512)
+    checkpoint["hyper_parameters"]["mapper"] |= given
+    assert upgrade(checkpoint)["hyper_parameters"]["mapper"]["reach"] == reach
 
 
 def test_this_format_is_left_as_it_is():

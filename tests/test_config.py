@@ -6,9 +6,10 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
+from omegaconf import open_dict
 
-from mimi_lightning import config
+from mimi_lightning import cli, config
+from mimi_lightning.__main__ import main
 from mimi_lightning.data.published import LISTED
 from mimi_lightning.errors import ConfigError
 from mimi_lightning.evaluation.study import described_datasets
@@ -30,11 +31,9 @@ def checked(tmp_path):
         with initialize_config_dir(str(CONF), version_base="1.3"):
             cfg = compose("config", [f"paths.datasets={tmp_path}", *overrides], return_hydra_config=True)
             HydraConfig.instance().set_config(cfg)
-            choices = HydraConfig.get().runtime.choices
-            OmegaConf.set_struct(cfg, False)
-            del cfg["hydra"]
-            OmegaConf.set_struct(cfg, True)
-            config.check(cfg, choices)
+            with open_dict(cfg):
+                del cfg["hydra"]
+            config.check(cfg, HydraConfig.get())
             return cfg
 
     return run
@@ -72,7 +71,8 @@ def test_the_cnn_variants_are_as_published(checked, tmp_path, experiment, backbo
         "max_channels": 512,
         "hidden": [512, 64],
     }
-    assert (cfg.data.resize, cfg.data.crop, cfg.data.test_resize, cfg.data.epoch) == (512, 384, 768, "longest")
+    assert (cfg.view.train.resize, cfg.view.train.crop, cfg.view.test.resize) == (512, 384, 768)
+    assert cfg.data.epoch == "longest"
     assert {d.quota for d in cfg.datasets.values()} == {quota}
     weights = {name: d.weight for name, d in cfg.datasets.items()}
     assert weights == {"live": 1, "csiq": 1, "bid": 1, "clive": 1, "koniq": 4, "kadid": 4}
@@ -87,7 +87,8 @@ def test_the_cnn_variants_are_as_published(checked, tmp_path, experiment, backbo
     assert cfg.optimizer == {"_target_": "torch.optim.Adam", "lr": 6e-4, "backbone_lr": 6e-5, "weight_decay": 0}
     assert cfg.scheduler == {"_target_": "torch.optim.lr_scheduler.StepLR", "step_size": 5, "gamma": 0.8}
     assert (cfg.trainer.max_epochs, cfg.seed, cfg.monitor) == (30, 19901116, "val/srcc_weighted")
-    assert cfg.mapper == {"_target_": "mimi_lightning.models.mappers.MINN", "blocks": 1, "hidden": [100, 100, 100]}
+    minn = {"_target_": "mimi_lightning.models.mappers.MINN", "blocks": 1, "hidden": [100, 100, 100], "reach": 64}
+    assert cfg.mapper == minn
 
 
 def test_an_experiment_may_speak_of_datasets_that_are_not_in_the_mix(checked):
@@ -142,11 +143,27 @@ def test_without_an_experiment_partitions_are_generated(checked):
         ("paths.datasets=/nowhere/at/all", "There is no folder /nowhere/at/all"),
         ("datasets.live.folder=elsewhere", r"live: .*elsewhere \(from https://live"),
         ("paths.run=${paths.rum}", "cannot be resolved"),
+        ("view.train.crop=big", "view.train.crop=big: expected a whole number, 1 or more"),
+        ("view.train.crop=true", "view.train.crop=True: expected a whole number"),
+        ("view.test.resize=0", "view.test.resize=0: expected a whole number"),
+        ("+view.train.small_images=pad", "Unknown key view.train.small_images"),
+        ("trainer.max_epochs=null", "trainer.max_epochs=None: expected a whole number, 1 or more"),
+        ("datasets.live.range=[1,2,3]", "expected \\[lowest, highest\\]"),
+        ("datasets.live.weight=null", "weight=None: expected 0 or more"),
+        ("datasets.live.range=null", "expected \\[lowest, highest\\]"),
+        ("trainer.limit_val_batches=all", "limit_val_batches=all: the best epoch"),
+        ("datasets.live.weight=nan", "expected 0 or more"),
+        ("~monitor", "monitor is missing: it can be changed, not removed"),
+        ("~trainer.max_epochs", "trainer.max_epochs is missing"),
+        ("+data.crop=48", "data.crop is now view.train.crop."),
+        ("callbacks=lr_monitor +callbacks.ema.decay=0.9", "callbacks.ema._target_ is missing"),
+        ("callbacks=ema callbacks.ema.decay=1", "callbacks.ema.decay=1: expected 0 or more, below 1"),
+        ("+callbacks.ema.decay=0.9", "callbacks.ema._target_ is missing"),
     ],
 )
 def test_bad_values_are_named(checked, override, message):
     with pytest.raises(ConfigError, match=message):
-        checked(override)
+        checked(*override.split())
 
 
 @pytest.mark.parametrize(
@@ -158,12 +175,96 @@ def test_bad_values_are_named(checked, override, message):
         ("backbone=resnet35", "There is no backbone=resnet35. Did you mean resnet"),
         ("dataset=[live,kadit]", "There is no dataset=kadit. Did you mean kadid? There are: "),
         ("split==3", "Error parsing override"),
+        ("trainr.max_epochs=3", "Unknown key trainr. Did you mean trainer?"),
+        ("max_epochs=3", "Unknown key max_epochs. Did you mean trainer.max_epochs?"),
+        ("data.crop=48", "data.crop is now view.train.crop."),
+        ("data.test_resize=512", "data.test_resize is now view.test.resize."),
+        ("logger=[csv,wand]", "There is no logger=wand. Did you mean wandb? There are: csv, "),
+        ("trainer.max_epochs.x=3", "Unknown key trainer.max_epochs.x"),
     ],
 )
 def test_what_hydra_refuses_is_explained(checked, override, message):
     with pytest.raises(HydraException) as caught:
         checked(override)
     assert message in config.explain(caught.value, [override])
+
+
+GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir())
+OPTIONAL = {"tasks": {}, "logger": {}, "callbacks": None, "experiment": None}  # and what is left of them
+
+
+@pytest.mark.parametrize("word", ["{}=null", "~{}"])
+@pytest.mark.parametrize("group", GROUPS)
+def test_a_group_without_an_option_is_understood_or_refused_in_one_line(group, word, monkeypatch, miniature, capsys):
+    trained = []
+    monkeypatch.setattr("mimi_lightning.train.train", trained.append)
+    monkeypatch.setattr("sys.argv", ["mimi", f"paths.datasets={miniature}", word.format(group)])
+    if group in OPTIONAL:
+        main()
+        assert trained[0].get(group) == OPTIONAL[group]
+        return
+    with pytest.raises(SystemExit) as caught:
+        main()
+    said = capsys.readouterr().err
+    assert caught.value.code == 1
+    assert said.startswith(
+        "Error: The mix is empty" if group == "dataset" else f"Error: {group} is missing. Choose one"
+    )
+    assert said.count("\n") == 1
+
+
+def test_no_option_has_one_form_for_every_group():
+    words = ["~logger", "logger=", "logger=null", "logger=[null]", "logger=false"]
+    assert config.plain(words) == ["logger=[]"] * 5
+    assert config.plain(["tasks=null,none", "splits=3"]) == ["tasks=[],none", "splits='3'"]
+    others = ["logger=[csv,wandb]", "logger=csv,wandb", "~logger=csv", "split=null", "logger", "-m", "/data=null"]
+    assert config.plain(others) == others
+
+
+@pytest.mark.parametrize(("word", "message"), [("splits=3", "There is no splits=3."), ("~mapper=none", "No match")])
+def test_what_is_no_option_is_refused_in_one_line(word, message, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["mimi", word])
+    with pytest.raises(SystemExit):
+        main()
+    assert message in capsys.readouterr().err
+
+
+def test_datasets_of_a_folder_of_ones_own_are_known(checked, tmp_path):
+    text = "# @package datasets.{}\ndefaults: [base/table@_here_, _self_]\nfolder: {}\nrange: [0, 1]\ntable: {{}}\n"
+    mine = tmp_path / "mine"
+    (mine / "dataset").mkdir(parents=True)
+    (mine / "experiment").mkdir()
+    for name in ("spaq", "tid2008"):
+        (mine / "dataset" / f"{name}.yaml").write_text(text.format(name, name))
+        (tmp_path / name).mkdir()
+    (mine / "experiment" / "both.yaml").write_text(
+        "# @package _global_\ndatasets: {spaq: {weight: 3}, tid2008: {weight: 2}}\n"
+    )
+    words = ["experiment=both", "dataset=[live,spaq]"]
+    loaded = config.load(words, mine).datasets
+    assert checked(f"hydra.searchpath=[file://{mine}]", *words).datasets == loaded
+    assert {name: dataset.weight for name, dataset in loaded.items()} == {"live": 1, "spaq": 3}
+    with pytest.raises(HydraException) as caught:
+        config.load(["dataset=[spak]"], mine)
+    assert "Did you mean spaq?" in config.explain(caught.value, ["dataset=[spak]", "--config-dir", str(mine)])
+    with pytest.raises(ConfigError, match=r"There is no folder .*mine for --config-dir"):
+        config.load([], tmp_path / "not" / "mine")
+
+
+def test_lists_are_asked_for_where_they_are_used():
+    assert config.load(["experiment=mimi_clip"]).splits.lists is None  # `evaluate` reads none
+    with pytest.raises(ConfigError, match=r"needs splits\.lists=DIR"):
+        cli.main(["data", "check", "experiment=mimi_clip"])
+
+
+def test_small_pictures_of_patches_are_one_setting_of_the_view(checked):
+    view = checked("view=patches", "view.test.resize=500", "view.train.small_images=pad").view
+    assert (view.train.resize, view.test.resize) == (500, 500)
+    assert (view.train.small_images, view.test.small_images) == ("pad", "pad")
+
+
+def test_a_crop_is_a_whole_miniature_picture(checked):
+    assert checked("data=miniature", "data.miniature.side=96").view.train.crop == 96
 
 
 def test_an_unknown_key_in_an_experiment_file_is_found(checked, tmp_path, monkeypatch):

@@ -7,7 +7,7 @@ import pytest
 from mimi_lightning.data.owners import csiq, kadid, live
 from mimi_lightning.errors import ConfigError, DatasetError
 from mimi_lightning.labels import check_translation, make_labels
-from mimi_lightning.vocabulary import DISTORTIONS, GROUP_OF, QUALITIES, SCENES
+from mimi_lightning.vocabulary import DISTORTION_GROUPS, GROUP_OF, QUALITIES, SCENES
 
 
 def table(**columns):
@@ -16,9 +16,9 @@ def table(**columns):
 
 
 def test_the_vocabulary_is_the_published_one():
-    assert (len(QUALITIES), len(SCENES), len(DISTORTIONS), len(GROUP_OF)) == (5, 9, 11, 33)
+    assert (len(QUALITIES), len(SCENES), len(DISTORTION_GROUPS), len(GROUP_OF)) == (5, 9, 11, 33)
     assert GROUP_OF["fastfading"] == "jpeg2000 compression"
-    readers = {*live.DISTORTIONS.values(), *kadid.DISTORTIONS, *(kind[2] for kind in csiq.KINDS.values())}
+    readers = {*live.FOLDERS.values(), *kadid.CODES, *(kind[2] for kind in csiq.KINDS.values())}
     assert readers <= set(GROUP_OF)
 
 

@@ -78,6 +78,18 @@ def test_several_splits_run_one_after_the_other(tmp_path, miniature, fast):
     assert (tmp_path / "outputs/mimi/report/report.md").is_file()
 
 
+def test_a_folder_of_another_run_is_left_as_it_is(tmp_path, miniature):
+    folder = tmp_path / "outputs/mimi/resnet34/split01"
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text("seed: 3\ndatasets: {}\nmapper: {_target_: mine}\n")
+    (folder / "metrics.json").write_text("{}")
+    done = mimi(f"paths.datasets={miniature}", "dataset=[csiq]", "trainer=cpu", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "holds a run with another configuration (datasets.csiq, mapper._target_, " in done.stderr
+    assert "monitor" not in done.stderr  # an older version did not know it
+    assert (folder / "metrics.json").read_text() == "{}"
+
+
 def test_a_failed_split_is_named_and_the_others_are_reported(tmp_path, miniature, fast):
     paths = [f"paths.datasets={miniature}", "splits.store=splits"]
     done = mimi("-m", "split=1,11,2", *fast, *paths, "dataset=[csiq,live]", cwd=tmp_path)

@@ -163,6 +163,13 @@ def test_published_fits_give_the_same_4p_and_less_5p():
     assert 0.001 < np.median(gains["5p"]) < max(gains["5p"]) < 0.02
 
 
+def test_a_fit_that_is_flat_has_no_figure(monkeypatch):
+    flat = metrics.LogisticFit(metrics.logistic4, (3.0, 3.0, 0.0, 1.0))
+    monkeypatch.setitem(metrics.FITS["published"], "4p", lambda score, mos: flat)
+    with pytest.raises(ScoreError, match="the logistic fit of 233 scores is the same everywhere"):
+        metrics.fitted_figures(*noisy_scores(0), "4p", "published")
+
+
 def test_a_published_fit_that_does_not_converge_is_refused(monkeypatch):
     monkeypatch.setattr(metrics, "EVALUATIONS", 20)
     for fit in (metrics.published_logistic4, metrics.published_logistic5):

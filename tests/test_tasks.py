@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.multiprocessing as mp
 
+from mimi_lightning.contracts import Judgement
 from mimi_lightning.errors import ConfigError, DatasetError
 from mimi_lightning.tasks import (
     Accuracy,
@@ -50,10 +51,9 @@ def test_losses_have_finite_gradients_at_the_ends():
 
 
 def judge(images, requires_grad=False):
-    from mimi_lightning.models.clip import Judgement  # loads open_clip, which a second rank need not
-
-    parts = [probabilities(images, n, seed=n).float().requires_grad_(requires_grad) for n in (5, 9, 11)]
-    return Judgement(torch.ones(images), *parts)
+    sizes = {"scene": 9, "distortion": 11}
+    tasks = {name: probabilities(images, n, seed=n).float().requires_grad_(requires_grad) for name, n in sizes.items()}
+    return Judgement(torch.ones(images), tasks=tasks)
 
 
 def batch(scenes, distortion):
@@ -70,13 +70,13 @@ def test_images_without_labels_do_not_enter_the_loss(group):
     labels = batch([ANIMAL, NOTHING, NOTHING], [-1, group, -1])
     terms = SceneDistortion()({"loss": torch.tensor(2.0)}, judgement, labels, epoch=0)
     assert terms["quality"] == 2
-    torch.testing.assert_close(terms["scene"], scene_fidelity(judgement.scene[:1], labels["scenes"][:1])[0])
-    distortion = distortion_fidelity(judgement.distortion[1:2], labels["distortion"][1:2])
+    torch.testing.assert_close(terms["scene"], scene_fidelity(judgement.tasks["scene"][:1], labels["scenes"][:1])[0])
+    distortion = distortion_fidelity(judgement.tasks["distortion"][1:2], labels["distortion"][1:2])
     torch.testing.assert_close(terms["distortion"], distortion[0])
     torch.testing.assert_close(terms["loss"], 2 + terms["scene"] + terms["distortion"])
     terms["loss"].backward()
-    assert (judgement.scene.grad.abs().sum(1) > 0).tolist() == [True, False, False]
-    assert (judgement.distortion.grad.abs().sum(1) > 0).tolist() == [False, True, False]
+    assert (judgement.tasks["scene"].grad.abs().sum(1) > 0).tolist() == [True, False, False]
+    assert (judgement.tasks["distortion"].grad.abs().sum(1) > 0).tolist() == [False, True, False]
 
 
 def test_a_batch_without_any_label_gives_zero_and_keeps_the_graph():
@@ -84,7 +84,7 @@ def test_a_batch_without_any_label_gives_zero_and_keeps_the_graph():
     terms = SceneDistortion()({"loss": torch.tensor(2.0)}, judgement, batch([NOTHING] * 2, [-1, -1]), epoch=0)
     assert (terms["scene"], terms["distortion"], terms["loss"]) == (0, 0, 2)
     terms["loss"].backward()
-    assert (judgement.scene.grad == 0).all()
+    assert (judgement.tasks["scene"].grad == 0).all()
 
 
 LOSSES = np.random.default_rng(0).uniform(0.2, 2, (4, 5, 3))  # epochs, steps, tasks
@@ -226,7 +226,7 @@ def test_a_task_without_a_label_in_training_is_said(columns, said):
 
 def test_accuracies_leave_out_tasks_without_labels():
     tasks, judgement = SceneDistortion(), judge(2)
-    right = int(judgement.distortion[0].argmax())
+    right = int(judgement.tasks["distortion"][0].argmax())
     tasks.count(judgement, batch([NOTHING] * 2, [right, -1]))
     assert tasks.accuracies() == {"distortion_accuracy": 1.0}
     assert tasks.accuracies() == {}

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,16 +11,20 @@ import torch
 from omegaconf import OmegaConf
 from PIL import Image
 
-from mimi_lightning import config, train
+from mimi_lightning import config, module, train
 from mimi_lightning.data.images import DecodedPicture, TestView
 from mimi_lightning.data.owners import live
 from mimi_lightning.errors import ConfigError, DatasetError
-from mimi_lightning.evaluation.predictions import COLUMNS
-from mimi_lightning.evaluation.results import show_results
+from mimi_lightning.evaluation.predictions import PREDICTION_COLUMNS
 from mimi_lightning.metrics import srcc
+from mimi_lightning.models.mappers import Linear
 from mimi_lightning.module import QualityModel, build
+from mimi_lightning.results import show_results
+from mimi_lightning.run_folder import RunFolder
 
+MAPPERS = sorted(path.stem for path in (config.conf_dir() / "mapper").glob("*.yaml"))
 EXPERIMENTS = sorted(path.stem for path in (config.conf_dir() / "experiment").glob("*.yaml"))
+CALLBACKS = sorted(path.stem for path in (config.conf_dir() / "callbacks").glob("*.yaml"))
 LOGGERS = sorted(path.stem for path in (config.conf_dir() / "logger").glob("*.yaml"))
 
 
@@ -61,7 +66,7 @@ def metrics_of(folder):
 def test_a_run_leaves_all_that_a_reader_needs(run, capsys):
     folder = run()
     predictions = pd.read_csv(folder / "predictions.csv")
-    assert list(predictions) == COLUMNS
+    assert list(predictions) == PREDICTION_COLUMNS
     assert set(predictions["part"]) == {"test"}
     assert not predictions.duplicated(["dataset", "image"]).any()
     assert set(predictions["run"]) == {"mimi/resnet18/split01"}
@@ -84,8 +89,57 @@ def test_a_run_leaves_all_that_a_reader_needs(run, capsys):
         assert word in shown
 
 
+@pytest.mark.parametrize("mapper", MAPPERS)
+def test_every_mapper_runs_with_regression(run, mapper):
+    folder = run(f"mapper={mapper}", "objective=regression", "objective.loss=l1", "trainer.max_epochs=1")
+    assert pd.read_csv(folder / "predictions.csv")[["proxy", "prediction", "aligned"]].notna().all().all()
+    assert "aligned labels" in {row["scores"] for row in metrics_of(folder)["alignment"]}
+    assert np.asarray(Image.open(folder / "mappings.png")).std() > 5
+
+
+def test_a_mapper_without_an_inverse_aligns_no_labels(run, monkeypatch):
+    monkeypatch.setattr(Linear, "invertible", False)
+    folder = run("mapper=linear", "objective=regression", "trainer.max_epochs=1")
+    assert pd.read_csv(folder / "predictions.csv")["aligned"].isna().all()
+    assert pd.read_csv(folder / "mappings.csv").notna().all().all()
+
+
+def test_an_objective_asks_for_what_the_mapper_offers(run):
+    with pytest.raises(ConfigError, match=r"MIMI needs the terms agreement and range, which mapper Identity"):
+        run("mapper=none")
+
+
+def test_images_that_are_no_bytes_are_refused(run):
+    model = QualityModel.load(run("trainer.max_epochs=1") / "checkpoints" / "best.ckpt")
+    with pytest.raises(DatasetError, match=r"uint8 tensors of 0..255, not as torch.float32"):
+        model(torch.rand(1, 3, 64, 64))
+
+
+def test_a_model_may_count_datasets_in_an_order_of_its_own(run, monkeypatch):
+    """All lines start alike: the order decides nothing but which row belongs to which dataset."""
+    words = "mapper=linear", "objective=regression", "datasets.live.weight=3", "trainer.max_epochs=1"
+    first = pd.read_csv(run(*words) / "predictions.csv")
+    monkeypatch.setattr(module, "sorted", lambda names: sorted(names, reverse=True), raising=False)
+    folder = run(*words, "overwrite=true")
+    pd.testing.assert_frame_equal(pd.read_csv(folder / "predictions.csv"), first, rtol=1e-4, atol=1e-5)
+    model = QualityModel.load(folder / "checkpoints" / "best.ckpt")
+    assert model.names == ["live", "koniq", "kadid", "csiq", "clive", "bid"]
+    assert model.scale.ranges[0].tolist() == pytest.approx([0, 114.4147])
+
+
+def test_a_batch_of_datasets_that_the_model_does_not_know_is_refused(run, monkeypatch):
+    hook = train.MixedDataModule.on_after_batch_transfer
+
+    def rename(data, batch, number):
+        return {**hook(data, batch, number), "names": ("csiq", "mine")}
+
+    monkeypatch.setattr(train.MixedDataModule, "on_after_batch_transfer", rename)
+    with pytest.raises(ConfigError, match="does not know mine; it knows csiq, live"):
+        run("dataset=[csiq,live]")
+
+
 def test_without_tasks_any_word_will_do_and_batches_carry_none(miniature, tmp_path, monkeypatch):
-    monkeypatch.setattr(live, "DISTORTIONS", dict.fromkeys(live.DISTORTIONS, "snow"))
+    monkeypatch.setattr(live, "FOLDERS", dict.fromkeys(live.FOLDERS, "snow"))
     data = train.make_data(_settings(miniature, tmp_path))
     data.setup()
     assert set(data.table["distortion"]) == {"snow"}
@@ -101,13 +155,30 @@ def test_a_checkpoint_alone_scores(run, miniature):
     model = QualityModel.load(moved)
     row = predictions[predictions["dataset"] == "csiq"].iloc[0]
     image = TestView(768)(DecodedPicture(miniature / "CSIQ" / row["image"], 768))
-    number = torch.tensor([model.names.index("csiq")])
+    number = model.number(["csiq"])
     with torch.no_grad():
         proxy = model(image[None])
         assert proxy.item() == pytest.approx(row["proxy"], abs=1e-5)
         prediction = model.predict_mos(proxy, number)
         assert prediction.item() == pytest.approx(row["prediction"], abs=1e-5)
         assert model.align(prediction, number).item() == pytest.approx(row["proxy"], abs=1e-4)
+
+
+def test_the_snippet_of_the_readme_scores_a_picture(run, miniature):
+    folder = run()
+    row = pd.read_csv(folder / "predictions.csv").query("dataset == 'koniq'").iloc[0]
+    text = (Path(__file__).parents[1] / "README.md").read_text()
+    code = text.partition("```python\n")[2].partition("```")[0]
+    for place, here in (
+        ("outputs/demo/efficientnet_lite0/split01/checkpoints/best.ckpt", folder / "checkpoints" / "best.ckpt"),
+        ("picture.png", miniature / "koniq-10k" / row["image"]),
+    ):
+        assert place in code
+        code = code.replace(place, str(here))
+    found = {}
+    exec(code, found)
+    assert found["proxy"].item() == pytest.approx(row["proxy"], abs=1e-5)
+    assert found["mos"].item() == pytest.approx(row["prediction"], abs=1e-5)
 
 
 def test_a_checkpoint_holds_plain_containers_and_names_no_download(run):
@@ -192,7 +263,7 @@ def test_a_finished_run_is_shown_and_not_repeated(run, monkeypatch, capsys):
 
 def test_a_run_that_failed_before_its_first_epoch_may_be_changed(run):
     with pytest.raises(DatasetError, match="smaller than the training crop"):
-        run("data.crop=100")
+        run("view.train.crop=100")
     folder = run()
     assert metrics_of(folder)["figures"]
     assert [path.name for path in (folder / "logs").iterdir()] == ["version_0"]
@@ -228,7 +299,7 @@ def test_a_folder_of_a_former_version_learns_what_was_published(run, monkeypatch
     settings = OmegaConf.load(folder / "config.yaml")
     del settings["published_splits"]
     OmegaConf.save(settings, folder / "config.yaml")
-    show_results(folder)
+    show_results(RunFolder(folder))
     assert "published settings" not in capsys.readouterr().out
     monkeypatch.setattr(train, "make_data", None)  # the run is finished
     run("published_splits=mimi_cnn")
@@ -282,7 +353,75 @@ def test_every_experiment_runs_a_batch(run, miniature, tmp_path, experiment):
 @pytest.mark.parametrize("logger", LOGGERS)
 def test_every_logger_logs(run, logger):
     folder = run(f"logger={logger}", "trainer.max_epochs=1", "trainer.log_every_n_steps=1")
-    assert any(path.is_file() for path in (folder / ("wandb" if logger == "wandb" else "logs")).rglob("*"))
+    assert any(path.is_file() for path in (folder / ("logs" if logger == "csv" else logger)).rglob("*"))
+    assert "train/loss" in pd.read_csv(folder / "logs/version_0/metrics.csv")  # which reports read
+
+
+def test_several_loggers_log_at_once(run):
+    folder = run("logger=[csv,tensorboard,wandb]", "trainer.max_epochs=1")
+    assert {"logs", "tensorboard", "wandb"} <= {path.name for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("callback", CALLBACKS)
+def test_every_callback_runs_and_its_run_goes_on_to_the_same_figures(run, monkeypatch, callback):
+    words = [f"callbacks={callback}", "dataset=[csiq,live]"]
+    through = run(*words, "name=through").parents[2] / "through" / "resnet18" / "split01"
+
+    def stop(model):
+        if model.current_epoch == 1:
+            raise RuntimeError("power cut")
+
+    monkeypatch.setattr(QualityModel, "on_train_epoch_start", stop, raising=False)
+    with pytest.raises(RuntimeError, match="power cut"):
+        run(*words)
+    monkeypatch.undo()
+    folder = run(*words)
+    assert metrics_of(folder)["figures"] == metrics_of(through)["figures"]
+    assert list(OmegaConf.load(folder / "config.yaml").callbacks) == [callback]
+
+
+def test_the_best_checkpoint_and_its_figures_are_of_the_averaged_weights(run, miniature, monkeypatch):
+    steps = []
+
+    def keep(model, *batch):
+        steps.append(next(model.regressor.backbone_parameters()).detach().clone())
+
+    monkeypatch.setattr(QualityModel, "on_train_batch_end", keep, raising=False)
+    words = ["callbacks=[ema,lr_monitor]", "callbacks.ema.decay=0.75", "dataset=[csiq,live]", "trainer.max_epochs=1"]
+    folder = run(*words, "optimizer.backbone_lr=0.01")
+    average = steps[0]
+    for weight in steps[1:]:
+        average = 0.75 * average + 0.25 * weight
+    model = QualityModel.load(folder / "checkpoints" / "best.ckpt")
+    assert torch.allclose(next(model.regressor.backbone_parameters()), average, atol=1e-7)
+    assert not torch.allclose(average, steps[-1], atol=1e-4)
+    row = pd.read_csv(folder / "predictions.csv").query("dataset == 'csiq'").iloc[0]
+    image = TestView(768)(DecodedPicture(miniature / "CSIQ" / row["image"], 768))
+    with torch.no_grad():
+        assert model(image[None]).item() == pytest.approx(row["proxy"], abs=1e-5)
+    assert "lr-Adam/pg1" in pd.read_csv(folder / "logs/version_0/metrics.csv")
+
+
+def test_training_stops_early(run):
+    early = ["callbacks=early_stopping", "callbacks.early_stopping.patience=1", "+callbacks.early_stopping.min_delta=2"]
+    folder = run(*early, "trainer.max_epochs=9", "dataset=[csiq,live]")
+    assert torch.load(folder / "checkpoints/last.ckpt", weights_only=True)["epoch"] == 1
+
+
+def test_a_callback_is_part_of_what_a_run_is(run):
+    run("trainer.max_epochs=1", "dataset=[csiq,live]")
+    with pytest.raises(ConfigError, match=r"another configuration \(callbacks\)"):
+        run("trainer.max_epochs=1", "dataset=[csiq,live]", "callbacks=ema")
+
+
+def test_a_folder_of_a_former_version_is_shown(run, monkeypatch):
+    folder = run("dataset=[csiq,live]", "trainer.max_epochs=1")
+    settings = OmegaConf.load(folder / "config.yaml")
+    settings.data = {**settings.data, "resize": 512, "crop": 48, "test_resize": 768, "small_images": "raise"}
+    settings.logger = {"_target_": "lightning.pytorch.loggers.CSVLogger", "save_dir": str(folder), "name": "logs"}
+    OmegaConf.save(settings, folder / "config.yaml")
+    monkeypatch.setattr(train, "make_data", None)  # the run is finished
+    run("dataset=[csiq,live]", "trainer.max_epochs=1")
 
 
 def test_scores_stay_float32_in_mixed_precision(run):
@@ -303,7 +442,7 @@ def test_a_trainer_that_cannot_be_is_explained(run):
 
 
 def test_a_run_from_the_decoded_cache_gives_the_same_predictions(run, tmp_path):
-    mix = ["dataset=[csiq,koniq]", "data.resize=56", "data.test_resize=60"]  # so that pictures are shrunk
+    mix = ["dataset=[csiq,koniq]", "view.train.resize=56", "view.test.resize=60"]  # so that pictures are shrunk
     files = pd.read_csv(run(*mix) / "predictions.csv")
     cached = pd.read_csv(run(*mix, f"data.cache={tmp_path}/cache", "overwrite=true") / "predictions.csv")
     assert cached.equals(files)

@@ -88,7 +88,7 @@ def test_an_interrupted_run_goes_on_to_the_same_figures(run, monkeypatch):
 
 
 def test_words_that_the_tasks_do_not_know_stop_before_training_unless_translated(run, monkeypatch, tmp_path):
-    monkeypatch.setattr(kadid, "DISTORTIONS", ("snow",) * 25)
+    monkeypatch.setattr(kadid, "CODES", ("snow",) * 25)
     with pytest.raises(DatasetError, match=r"Words in kadid .*\n.*\n  distortion:\n    snow: ''"):
         run("dataset=[kadid]")
     assert not list(tmp_path.rglob("*.ckpt"))
@@ -127,12 +127,15 @@ def test_a_task_without_labels_is_said_and_the_others_are_weighed_alone(run, min
     ("network", "message"),
     [
         (
-            [*CLIP, "view=crop", "data.crop=32"],
+            [*CLIP, "view=crop", "view.train.crop=32"],
             r"clip_vit_b32 looks at stacks of patches of 32 .*: choose view=patches",
         ),
         ([*CLIP, "view.train.side=48"], r"choose view=patches view\.train\.side=32"),
         (["backbone=resnet18", "view=patches", "view.train.side=48"], r"resnet18 looks at .*: choose view=crop"),
-        (["backbone=resnet18", "tasks=scene_distortion"], r"resnet18 judges neither scene .*: set tasks=none"),
+        (
+            ["backbone=resnet18", "tasks=scene_distortion"],
+            r"resnet18 does not judge scene and distortion: set tasks=none",
+        ),
     ],
 )
 def test_what_does_not_go_together_is_refused(run, network, message):

@@ -31,6 +31,7 @@ def main() -> int:
             return cli.main(words)
         os.environ["HYDRA_FULL_ERROR"] = "1"  # hand errors over instead of printing them
         config.register_resolvers()
+        sys.argv[1:] = config.plain(words)  # where Hydra reads them
         hydra.main(version_base="1.3", config_path=str(config.conf_dir()), config_name="config")(_run)()
     return 1 if _failed else 0
 
@@ -39,7 +40,7 @@ def _run(cfg: DictConfig) -> None:
     """Run one job; in a multirun a failed one is remembered, and the others go on."""
     try:
         with _one_message():
-            config.check(cfg, HydraConfig.get().runtime.choices)
+            config.check(cfg, HydraConfig.get())
             from mimi_lightning.train import train  # only now: importing torch takes seconds
 
             train(cfg)

@@ -26,10 +26,10 @@ def format_of(checkpoint: Checkpoint) -> int:
 def _from_format_1(checkpoint: Checkpoint) -> Checkpoint:
     """In format 1 VGG16 lacked its last max-pooling, and MINN's tables ended at 16, with constants for s and b."""
     parameters, weights = dict(checkpoint["hyper_parameters"]), dict(checkpoint["state_dict"])
-    if parameters["regressor"].get("name") == "vgg16":
-        parameters["regressor"] = {**parameters["regressor"], "name": "vgg16_unpooled"}
-    if "regressor.head.0.weight" in weights:
-        weights["regressor.head.0.weight"] = _halve_off_diagonals(weights["regressor.head.0.weight"])
+    if parameters["regressor"]["_target_"] == "mimi_lightning.models.regressor.BilinearRegressor":
+        if parameters["regressor"]["name"] == "vgg16":
+            parameters["regressor"] = {**parameters["regressor"], "name": "vgg16_cut"}
+        weights["regressor.head.0.weight"] = _rescale_off_diagonals(weights["regressor.head.0.weight"])
     if parameters["mapper"]["_target_"] == "mimi_lightning.models.mappers.MINN":
         parameters["mapper"] = {"reach": 16.0, **parameters["mapper"]}
         old = {key: weights.pop(key) for key in list(weights) if key.startswith("mapper.functions.")}
@@ -38,7 +38,7 @@ def _from_format_1(checkpoint: Checkpoint) -> Checkpoint:
     return {**checkpoint, "hyper_parameters": parameters, "state_dict": weights}
 
 
-def _halve_off_diagonals(weight: Tensor) -> Tensor:
+def _rescale_off_diagonals(weight: Tensor) -> Tensor:
     """Of a head on packed pooling, [out, C (C + 1) / 2]: off-diagonals came times sqrt(2), and now come times 2."""
     channels = int((2 * weight.shape[1]) ** 0.5)
     rows, columns = torch.triu_indices(channels, channels)

@@ -10,6 +10,7 @@ import argparse
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from mimi_lightning.errors import ConfigError
 
@@ -38,7 +39,7 @@ def main(argv: list[str]) -> int:
     return args.run(args)
 
 
-def _add_data(verbs: argparse._SubParsersAction) -> None:
+def _add_data(verbs: Any) -> None:
     data = verbs.add_parser("data", help="prepare datasets")
     actions = data.add_subparsers(metavar="ACTION", required=True)
     make = actions.add_parser(
@@ -80,6 +81,7 @@ def _check(args: argparse.Namespace) -> int:
     from mimi_lightning import config
 
     cfg = config.load(args.overrides, args.config_dir)
+    config.check_lists(cfg)
 
     from mimi_lightning.data.check import check_datasets
     from mimi_lightning.data.check_screens import show
@@ -96,7 +98,7 @@ def _check(args: argparse.Namespace) -> int:
     return 0 if report.ok else 1
 
 
-def _add_evaluate(verbs: argparse._SubParsersAction) -> None:
+def _add_evaluate(verbs: Any) -> None:
     evaluate = verbs.add_parser(
         "evaluate",
         help="score datasets with a checkpoint, trained on or not",
@@ -125,13 +127,13 @@ def _evaluate(args: argparse.Namespace) -> int:
         raise ConfigError("evaluate needs checkpoint=FILE, such as outputs/mimi/resnet34/split03/checkpoints/best.ckpt")
     cfg = config.load([word for word in args.words if word.partition("=")[0] not in EVALUATE], args.config_dir)
 
-    from mimi_lightning.evaluate import evaluate
+    from mimi_lightning.scoring import evaluate
 
     print(f"predictions {evaluate(settings=OmegaConf.to_container(cfg, resolve=True), **own)}")
     return 0
 
 
-def _add_report(verbs: argparse._SubParsersAction) -> None:
+def _add_report(verbs: Any) -> None:
     report = verbs.add_parser(
         "report",
         help="the numbers and plots of many runs",
@@ -174,7 +176,7 @@ def _report(args: argparse.Namespace) -> int:
     return 0
 
 
-VERBS: dict[str, Callable[[argparse._SubParsersAction], None]] = {
+VERBS: dict[str, Callable[[Any], None]] = {
     "data": _add_data,
     "evaluate": _add_evaluate,
     "report": _add_report,

@@ -1,24 +1,30 @@
 """The configuration tree: where it lies, and what is refused before anything is loaded.
 
-The YAML files are the schema. A key that no chosen group option defines is unknown, wherever it was written.
+The YAML files are the schema: a key that no chosen group option defines is unknown, wherever it was written. What its
+value may be stands in `rules`.
 """
 
 from __future__ import annotations
 
-import difflib
-import re
-from collections.abc import Iterable, Iterator, Mapping
+import argparse
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import MissingConfigException
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from mimi_lightning.errors import ConfigError
+from mimi_lightning.hints import missing_key, unknown_key, unknown_option
+from mimi_lightning.rules import check_values, flatten
 
 SPLITS = range(1, 11)
 OVERLAYS = ("experiment",)  # groups that only change what the others define
+SEVERAL = {"dataset": "datasets", "logger": "logger", "callbacks": "callbacks"}  # node of groups of several options
+NONE = ("", "null", "[null]", "false")
 
 
 def conf_dir() -> Path:
@@ -39,7 +45,7 @@ def register_resolvers() -> None:
 
 
 def load(overrides: Iterable[str], folder: Path | None = None) -> DictConfig:
-    """Compose and check a configuration outside the main job; datasets that are not there are no error.
+    """Compose and check a configuration outside the main job; datasets and lists that are not there are no error.
 
     Args:
         overrides: as on the command line.
@@ -49,106 +55,146 @@ def load(overrides: Iterable[str], folder: Path | None = None) -> DictConfig:
         ConfigError: what the main job would refuse as well.
     """
     register_resolvers()
-    search = [f"hydra.searchpath=[file://{folder.absolute()}]"] if folder else []
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        cfg = compose("config", [*overrides, *search], return_hydra_config=True)
-        choices = cfg.hydra.runtime.choices
-        OmegaConf.set_struct(cfg, False)
-        del cfg["hydra"]
-        OmegaConf.set_struct(cfg, True)
-        _check_content(cfg, choices, search)
+        cfg = compose("config", [*plain(overrides), *_search(folder)], return_hydra_config=True)
+        hydra = cfg.hydra
+        with open_dict(cfg):
+            del cfg["hydra"]
+        _check_content(cfg, hydra)
     return cfg
 
 
-def check(cfg: DictConfig, choices: Mapping[str, Any]) -> None:
+def check(cfg: DictConfig, hydra: DictConfig) -> None:
     """Refuse a composed configuration that cannot run.
 
     Args:
         cfg: the composition.
-        choices: option chosen for each group, as Hydra's `hydra.runtime.choices`.
+        hydra: Hydra's own part of it.
 
     Raises:
-        ConfigError: unknown key, wrong type, value out of range, missing folder.
+        ConfigError: unknown or missing key, wrong type, value out of range, missing folder.
     """
-    _check_content(cfg, choices)
+    _check_content(cfg, hydra)
+    check_lists(cfg)
     if cfg.data.miniature is None:
         _check_folders(cfg)
 
 
-def _check_content(cfg: DictConfig, choices: Mapping[str, Any], search: Iterable[str] = ()) -> None:
+def plain(words: Iterable[str]) -> list[str]:
+    """Words of the command line as Hydra understands them for every group.
+
+    No option is `group=[]`, also where a user writes `group=null` or `~group`; a number is the name of no option.
+    """
+    return [_plain(word) for word in words]
+
+
+def _plain(word: str) -> str:
+    group, _, option = word.removeprefix("~").partition("=")
+    chosen = word == f"~{group}" or word.startswith(f"{group}=")
+    if not (chosen and group.isidentifier() and (conf_dir() / group).is_dir()):
+        return word
+    swept = [option] if option.startswith("[") else option.split(",")
+    return f"{group}={','.join(_plain_option(each) for each in swept)}"
+
+
+def _plain_option(option: str) -> str:
+    if option in NONE:
+        return "[]"
+    return f"'{option}'" if option.isdigit() else option
+
+
+def explain(error: Exception, words: Sequence[str]) -> str:
+    """One message for what Hydra found wrong while composing, with the nearest right name.
+
+    Args:
+        error: raised by Hydra or OmegaConf.
+        words: of the command line.
+    """
+    cause = error.__cause__
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, option = error.missing_cfg_file.rpartition("/")
+        return unknown_option(group, option, error.options or _options_beside(_config_dir(words), group))
+    if isinstance(cause, (ConfigAttributeError, ConfigKeyError)):
+        prefix = cause.full_key.removesuffix(str(cause.key))
+        beside = OmegaConf.to_container(cause.parent_node)
+        return unknown_key(cause.full_key, _keys(beside, prefix))
+    return str(error) or str(cause)
+
+
+def _search(folder: Path | None) -> list[str]:
+    """What makes Hydra look into another folder as well."""
+    if folder is None:
+        return []
+    if not folder.is_dir():
+        raise ConfigError(f"There is no folder {folder.absolute()} for --config-dir.")
+    return [f"hydra.searchpath=['file://{folder.absolute()}']"]
+
+
+def _config_dir(words: Sequence[str]) -> Path | None:
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config-dir", "-cd", type=Path)
+    return parser.parse_known_args(words)[0].config_dir
+
+
+def _options_beside(folder: Path | None, group: str) -> list[str]:
+    """Options of a group where Hydra is not at work."""
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return options(group, _search(folder))
+
+
+def options(group: str, overrides: list[str] | None = None) -> list[str]:
+    """Options of a group, those of all folders that Hydra searches; Hydra has been initialised."""
+    return GlobalHydra.instance().config_loader().get_group_options(group, config_name="config", overrides=overrides)
+
+
+def _check_content(cfg: DictConfig, hydra: DictConfig) -> None:
     """Check all that can be checked without looking for the datasets."""
-    if "datasets" not in cfg:
+    search = [f"hydra.searchpath={list(hydra.searchpath)}"]
+    _drop_absent_datasets(cfg, options("dataset", search))
+    if not cfg.get("datasets"):
         raise ConfigError("The mix is empty. Name at least one dataset: dataset=[live,csiq]")
-    _drop_absent_datasets(cfg)
-    mix = [name for name, node in cfg.datasets.items() if "reader" in node]  # Hydra tells no choice of several options
-    _check_keys(OmegaConf.to_container(cfg), _definitions({**choices, "dataset": mix}, search))
+    _check_keys(OmegaConf.to_container(cfg), _definitions(cfg, hydra.runtime.choices, search), search)
     try:
-        OmegaConf.resolve(cfg)
+        settings = OmegaConf.to_container(cfg, resolve=True)
     except OmegaConfBaseException as error:
         raise ConfigError(f"The configuration cannot be resolved: {error}") from error
-    _check_values(cfg)
-    _check_lists(cfg)
+    check_values(settings, SPLITS, options("splits", search))
 
 
-def explain(error: Exception, overrides: Iterable[str]) -> str:
-    """One message for what Hydra found wrong while composing, with the nearest right name."""
-    absent = re.search(r"Could not (?:find|load) '(\w+)/([^']+)'", str(error))
-    if absent:
-        group, option = absent.groups()
-        options = getattr(error, "options", None) or _options(group)
-        return f"There is no {group}={option}.{_nearest(option, options)} There are: {', '.join(options)}"
-    unknown = re.search(r"Could not override '([^']+)'", str(error))
-    if unknown:
-        with initialize_config_dir(str(conf_dir()), version_base=None):
-            return _unknown_key(unknown[1], _flat_keys(_definitions(_group_choices(overrides))))
-    return str(error)
-
-
-def _definitions(choices: Mapping[str, Any], search: Iterable[str] = ()) -> dict:
+def _definitions(cfg: DictConfig, choices: DictConfig, search: list[str]) -> dict:
     """Compose the chosen options alone: without experiment and without values from the command line."""
-    groups = {group: option for group, option in choices.items() if "hydra" not in group and group not in OVERLAYS}
-    cfg = compose("config", [*(f"{group}={_literal(option)}" for group, option in groups.items()), *search])
-    return OmegaConf.to_container(cfg)
+    chosen = {group: option for group, option in choices.items() if option and "hydra" not in group}
+    # Hydra tells no choice of several options; each stands in their node by its name.
+    chosen |= {group: f"[{','.join(cfg.get(node, {}))}]" for group, node in SEVERAL.items()}
+    words = [f"{group}={option}" for group, option in chosen.items() if group not in OVERLAYS]
+    return OmegaConf.to_container(compose("config", [*words, *search]))
 
 
-def _literal(option: Any) -> str:
-    if isinstance(option, (list, ListConfig)):
-        return "[" + ",".join(option) + "]"
-    return "null" if option is None else str(option)
-
-
-def _group_choices(overrides: Iterable[str]) -> dict[str, str]:
-    """Of command-line words, those that choose an existing option of a group."""
-    pairs = (word.split("=", 1) for word in overrides if "=" in word)
-    return {group: option for group, option in pairs if option in _options(group)}
-
-
-def _options(group: str) -> list[str]:
-    return sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
-
-
-def _drop_absent_datasets(cfg: DictConfig) -> None:
+def _drop_absent_datasets(cfg: DictConfig, known: list[str]) -> None:
     """Forget what an experiment says of datasets that are not in this mix."""
-    known = _options("dataset")
-    for name in [name for name, node in cfg.datasets.items() if "reader" not in node and name in known]:
-        OmegaConf.set_struct(cfg, False)
-        del cfg.datasets[name]
+    nodes = cfg.get("datasets", {})
+    with open_dict(cfg):
+        for name in [name for name, node in nodes.items() if "reader" not in node and name in known]:
+            del nodes[name]
 
 
-def _check_keys(node: dict, definition: dict, prefix: str = "") -> None:
+def _check_keys(node: dict, definition: dict, search: list[str], prefix: str = "") -> None:
+    """Refuse keys that are not defined, lack, or hold another kind of value than where they are defined."""
+    for path in (f"{prefix}{key}" for key in definition if key not in node):
+        raise ConfigError(missing_key(path, options(path, search)))
     for key, value in node.items():
         path = f"{prefix}{key}"
         if key not in definition:
-            raise ConfigError(_unknown_key(path, _flat_keys(definition, prefix)))
+            raise ConfigError(unknown_key(path, _keys(definition, prefix)))
         defined = definition[key]
         if isinstance(value, dict) and isinstance(defined, dict):
-            _check_keys(value, defined, f"{path}.")
+            _check_keys(value, defined, search, f"{path}.")
         elif not _same_kind(value, defined):
             raise ConfigError(f"{path}={value}: expected {_kind(defined)}, such as {defined}.")
 
 
 def _same_kind(value: Any, defined: Any) -> bool:
-    """Whether a value may stand where the definition has another; words are left to `_check_values`."""
+    """Whether a value may stand where the definition has another; words are left to `rules`."""
     if value is None or defined is None or isinstance(defined, str):
         return not isinstance(value, (dict, list)) or defined is None
     return _kind(value) == _kind(defined) or (isinstance(value, str) and "${" in value)
@@ -162,45 +208,16 @@ def _kind(value: Any) -> str:
     return {dict: "a mapping", list: "a list"}.get(type(value), "a word")
 
 
-def _check_values(cfg: DictConfig) -> None:
-    _need_whole(cfg, "split", SPLITS.start, SPLITS.stop - 1)
-    _need_whole(cfg, "seed", 0, 2**32 - 1)
-    _need_whole(cfg, "trainer.max_epochs", 1)
-    # The best epoch is chosen among those that were validated: there must be one.
-    _need_whole(cfg, "trainer.check_val_every_n_epoch", 1, cfg.trainer.max_epochs)
-    if cfg.trainer.limit_val_batches == 0:
-        raise ConfigError("trainer.limit_val_batches=0: the best epoch is chosen by validation, so there must be some.")
-    for key in ("crop", "resize", "test_resize", "test_batch"):
-        _need_whole(cfg, f"data.{key}", 1)
-    _need_whole(cfg, "data.workers", 0)
-    _need_whole(cfg, "splits.seed", 0)
-    if cfg.data.epoch != "longest":
-        _need_whole(cfg, "data.epoch", 1, hint=" or longest")
-    if str(cfg.trainer.precision) in ("16-true", "bf16-true"):
-        raise ConfigError("trainer.precision: scores in half precision collapse; choose 16-mixed or bf16-mixed.")
-    for key, words in {"on_error": ("raise", "skip"), "small_images": ("raise", "pad")}.items():
-        if cfg.data[key] not in words:
-            raise ConfigError(f"data.{key}={cfg.data[key]}: expected {' or '.join(words)}.")
-    if cfg.published_splits not in (None, *_options("splits")):
-        raise ConfigError(f"published_splits={cfg.published_splits}: expected an option of splits, or null.")
-    for name, dataset in cfg.datasets.items():
-        _need_whole(cfg, f"datasets.{name}.quota", 1)
-        if not dataset.weight >= 0:
-            raise ConfigError(f"datasets.{name}.weight={dataset.weight}: expected 0 or more.")
-        low, high = dataset.range
-        if not low < high:
-            raise ConfigError(f"datasets.{name}.range={[low, high]}: expected [lowest, highest].")
+def _keys(node: dict, prefix: str = "") -> Iterator[str]:
+    return (key for key, _ in flatten(node, prefix) if not key.startswith("hydra"))
 
 
-def _need_whole(cfg: DictConfig, key: str, low: int, high: int | None = None, hint: str = "") -> None:
-    value = OmegaConf.select(cfg, key)
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    if not whole or value < low or (high is not None and value > high):
-        upto = "or more" if high is None else f"to {high}"
-        raise ConfigError(f"{key}={value}: expected a whole number, {low} {upto}{hint}.")
+def check_lists(cfg: DictConfig) -> None:
+    """Refuse published partitions without their lists.
 
-
-def _check_lists(cfg: DictConfig) -> None:
+    Raises:
+        ConfigError: the folder is not named, or not there.
+    """
     if "lists" in cfg.splits and not (cfg.splits.lists and Path(cfg.splits.lists).is_dir()):
         found = "" if cfg.splits.lists is None else f" There is no folder {cfg.splits.lists}."
         asked = ", as published," if cfg.splits.protocol == cfg.published_splits else ""
@@ -225,19 +242,3 @@ def _check_folders(cfg: DictConfig) -> None:
         present = [name for name in cfg.datasets if name not in absent]
         hint = f"\nor mix only those that are there: dataset=[{','.join(present)}]" if present else ""
         raise ConfigError("These dataset folders are missing:\n" + "\n".join(lines) + "\nDownload them" + hint)
-
-
-def _unknown_key(key: str, known: Iterable[str]) -> str:
-    return f"Unknown key {key}.{_nearest(key, known)} All keys: python -m mimi_lightning --cfg job"
-
-
-def _nearest(word: str, known: Iterable[str]) -> str:
-    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f" Did you mean {found[0]}?" if found else ""
-
-
-def _flat_keys(node: dict, prefix: str = "") -> Iterator[str]:
-    for key, value in node.items():
-        yield f"{prefix}{key}"
-        if isinstance(value, dict):
-            yield from _flat_keys(value, f"{prefix}{key}.")

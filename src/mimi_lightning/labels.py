@@ -9,7 +9,7 @@ import pandas as pd
 from omegaconf import OmegaConf
 
 from mimi_lightning.errors import ConfigError, DatasetError
-from mimi_lightning.vocabulary import DISTORTIONS, GROUP_OF, SCENES
+from mimi_lightning.vocabulary import DISTORTION_GROUPS, GROUP_OF, SCENES
 
 UNKNOWN = -1
 KNOWN = {"scenes": SCENES, "distortion": tuple(GROUP_OF)}  # by column of the annotations table
@@ -39,7 +39,7 @@ def make_labels(annotations: pd.DataFrame, translate: Translation) -> dict[str, 
         raise DatasetError(_describe(unknown, table["dataset"]))
     scenes, distortion = np.zeros((len(table), len(SCENES)), np.float32), np.full(len(table), UNKNOWN)
     scenes[words["scenes"].index, [SCENES.index(scene) for scene in words["scenes"]]] = 1
-    distortion[words["distortion"].index] = [DISTORTIONS.index(GROUP_OF[fine]) for fine in words["distortion"]]
+    distortion[words["distortion"].index] = [DISTORTION_GROUPS.index(GROUP_OF[fine]) for fine in words["distortion"]]
     return {"scenes": scenes, "distortion": distortion}
 
 

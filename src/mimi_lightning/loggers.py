@@ -3,31 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.loggers import WandbLogger as LightningWandbLogger
 
 from mimi_lightning.errors import ConfigError
-from mimi_lightning.evaluation.protocol import SHOWN
-from mimi_lightning.evaluation.study import FILES
+from mimi_lightning.evaluation.protocol import FIGURES
+from mimi_lightning.run_folder import RunFolder
 
 
-def wandb_logger(**arguments: Any) -> WandbLogger:
+class WandbLogger(LightningWandbLogger):
     """Weights & Biases: online when logged in, otherwise into files that `wandb sync` uploads later.
 
     Raises:
         ConfigError: the package is not installed.
     """
-    try:
-        import wandb
-    except ImportError as error:
-        raise ConfigError('logger=wandb needs: pip install "mimi-lightning[wandb]"') from error
-    return WandbLogger(offline=not wandb.login(prompt=False), **arguments)
+
+    def __init__(self, **arguments: Any) -> None:
+        try:
+            import wandb
+        except ImportError as error:
+            raise ConfigError('logger=wandb needs: pip install "mimi-lightning[wandb]"') from error
+        super().__init__(offline=not wandb.login(prompt=False), **arguments)
 
 
-def log_results(loggers: Iterable[Logger], figures: pd.DataFrame, best: Mapping[str, float], run: Path) -> None:
+def log_results(loggers: Iterable[Logger], figures: pd.DataFrame, best: Mapping[str, float], run: RunFolder) -> None:
     """Log what a run came to; a W&B run also gets its predictions, its score mappers and the best validation.
 
     Args:
@@ -36,7 +38,7 @@ def log_results(loggers: Iterable[Logger], figures: pd.DataFrame, best: Mapping[
         best: best values of validation figures.
         run: the run's folder, with its results.
     """
-    values = figures[list(SHOWN)].rename_axis("dataset").reset_index().melt("dataset", var_name="figure").dropna()
+    values = figures[list(FIGURES)].rename_axis("dataset").reset_index().melt("dataset", var_name="figure").dropna()
     test = {f"test/{row.figure}_{row.dataset}": row.value for row in values.itertuples()}
     for logger in loggers:
         logger.log_metrics(test)
@@ -44,15 +46,15 @@ def log_results(loggers: Iterable[Logger], figures: pd.DataFrame, best: Mapping[
             _log_to_wandb(logger.experiment, best, run)
 
 
-def _log_to_wandb(experiment: Any, best: Mapping[str, float], run: Path) -> None:
+def _log_to_wandb(experiment: Any, best: Mapping[str, float], run: RunFolder) -> None:
     import wandb
 
-    curves = pd.read_csv(run / FILES["mappings"])
+    curves = pd.read_csv(run.file("mappings"))
     experiment.log(
         {
-            "predictions": wandb.Table(dataframe=pd.read_csv(run / FILES["predictions"])),
+            "predictions": wandb.Table(dataframe=pd.read_csv(run.file("predictions"))),
             "mappings": wandb.Table(dataframe=curves),
-            "mappings_picture": wandb.Image(str(run / FILES["picture"])),
+            "mappings_picture": wandb.Image(str(run.file("picture"))),
         }
     )
     experiment.summary.update({f"best/{name}": value for name, value in best.items()})

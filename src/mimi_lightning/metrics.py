@@ -158,6 +158,8 @@ def fitted_figures(score: ArrayLike, mos: ArrayLike, curve: str, fits: str = "le
     `fits` names a kind of `FITS`: the `least` residual, or `published` starts.
     """
     fitted = FITS[fits][curve](score, mos)(score)
+    if np.ptp(fitted) == 0:
+        raise ScoreError(f"the logistic fit of {len(fitted)} scores is the same everywhere")
     return {f"plcc_{curve}": plcc(fitted, mos), f"rmse_{curve}": rmse(fitted, mos)}
 
 

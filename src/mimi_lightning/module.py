@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -15,12 +15,12 @@ import pandas as pd
 import torch
 from hydra.utils import get_class
 from lightning.pytorch.utilities import rank_zero_warn
-from torch import Tensor, nn
+from torch import Tensor
 
 from mimi_lightning.checkpoints import FORMAT, format_of, upgrade
-from mimi_lightning.errors import ConfigError, ScoreError
+from mimi_lightning.contracts import Judgement, Mapper, Objective, Regressor, Task
+from mimi_lightning.errors import ConfigError, DatasetError, ScoreError
 from mimi_lightning.metrics import srcc, weighted_mean
-from mimi_lightning.models.clip import Judgement
 from mimi_lightning.models.targets import TargetScale
 from mimi_lightning.score_table import ScoreTable
 
@@ -54,7 +54,7 @@ def build(spec: Spec, kind: type, *args: Any, **more: Any) -> Any:
 
 def build_labels(tasks: Spec | None) -> Callable[[pd.DataFrame], dict[str, np.ndarray]] | None:
     """Construct what makes the labels of the tasks (conf/tasks) from an annotations table; None without tasks."""
-    return build(tasks, nn.Module).labels if tasks else None
+    return build(tasks, Task).labels if tasks else None
 
 
 class QualityModel(lightning.LightningModule):
@@ -87,18 +87,16 @@ class QualityModel(lightning.LightningModule):
         self.save_hyperparameters()
         self.names = sorted(datasets)
         facts = [datasets[name] for name in self.names]
-        self.regressor = build(regressor, nn.Module)
-        self.mapper = build(mapper, nn.Module, len(facts))
-        self.objective = build(objective, nn.Module, weights=[fact["weight"] for fact in facts])
-        self.tasks = build(tasks, nn.Module) if tasks else None
-        if tasks and not hasattr(self.regressor, "judge"):
-            raise ConfigError(
-                f"backbone {regressor['name']} judges neither scene nor distortion: set tasks=none, or choose one that "
-                "does, such as backbone=clip_vit_b32."
-            )
+        self.regressor = build(regressor, Regressor)
+        self.mapper = build(mapper, Mapper, self.names)
+        self.objective = build(objective, Objective, weights=[fact["weight"] for fact in facts])
+        self.tasks = build(tasks, Task) if tasks else None
+        self._refuse_what_does_not_fit(regressor["name"])
         self.sizes = {name: datasets[name]["size"] for name in self.names}
         self.scale = TargetScale([fact["labels"] for fact in facts], [fact["range"] for fact in facts])
         self.table = ScoreTable()
+        self.frozen: tuple[str, ...] = ()  # datasets whose rows of the mapper do not learn
+        self._numbered: tuple[Any, Tensor | None] = None, None
 
     @classmethod
     def load(cls, path: Path | str) -> QualityModel:
@@ -117,44 +115,68 @@ class QualityModel(lightning.LightningModule):
             raise ConfigError(f"{path} is no checkpoint of MIMI Lightning: {error}") from error
         return model.eval()
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Uint8 images [B, 3, H, W] to proxy scores [B], float32, higher is better."""
-        return self.regressor(image)
+    def forward(self, images: Tensor) -> Tensor:
+        """Uint8 images [B, 3, H, W], or what else the view makes, to proxy scores [B], float32, higher is better.
+
+        Raises:
+            DatasetError: images that are not uint8.
+        """
+        return self.judge(images).proxy
+
+    def judge(self, images: Tensor) -> Judgement:
+        """All that the regressor says of the images; arguments and errors as those of `forward`."""
+        if images.dtype != torch.uint8:
+            raise DatasetError(
+                f"Images come as uint8 tensors of 0..255, not as {images.dtype}: the network normalises them itself.\n"
+                "Of values in 0..1: (255 * image).round().to(torch.uint8)"
+            )
+        return self.regressor(images)
+
+    def number(self, names: Iterable[str]) -> Tensor:
+        """Index of each of these datasets, as `predict_mos` and `align` take it, int64.
+
+        Raises:
+            ConfigError: a dataset that the model was not trained on.
+        """
+        return self.mapper.number(names)
 
     def predict_mos(self, proxy: Tensor, dataset: Tensor) -> Tensor:
-        """Proxy scores [B] to MOS [B] on the native scale of `dataset` (index into `names`)."""
-        return self.scale.restore(self.mapper(proxy, dataset)[1], dataset)
+        """Proxy scores [B] to MOS [B] on the native scale of `dataset`, see `number`."""
+        return self.scale.restore(self.mapper(proxy, dataset), dataset)
 
     def align(self, mos: Tensor, dataset: Tensor) -> Tensor:
-        """Native MOS [B] of `dataset` (index into `names`) to proxy scores [B]: inverse of `predict_mos`."""
+        """Native MOS [B] of `dataset`, see `number`, to proxy scores [B]: inverse of `predict_mos`, NaN without one."""
+        if not self.mapper.invertible:
+            return torch.full_like(mos, torch.nan)
         return self.mapper.inverse(self.scale.normalise(mos, dataset), dataset)
 
-    def training_step(self, batch: dict[str, Tensor]) -> Tensor | None:
+    def training_step(self, batch: dict[str, Any]) -> Tensor | None:
         """One mixed batch; a batch in which no image could be read is passed over."""
         if "image" not in batch:
             return None
-        dataset = batch["dataset"]
+        dataset = self._dataset(batch)
         target = self.scale.normalise(batch["mos"], dataset)
-        proxy, judgement = self._judge(batch["image"])
-        terms = self.objective(self.mapper, proxy, target, dataset, self.scale.ends())
+        judgement = self.judge(batch["image"])
+        prediction, own = self.mapper.learn(judgement.proxy, dataset, self.scale.ends())
+        terms = self.objective(judgement, prediction, target, dataset, own)
         if self.tasks is not None:
             terms = self.tasks(terms, judgement, batch, self.current_epoch)
         self.log_dict({f"train/{name}": value.detach() for name, value in terms.items()}, batch_size=len(dataset))
         self.log("loss", terms["loss"].detach(), prog_bar=True, logger=False)
         return terms["loss"]
 
-    def validation_step(self, batch: dict[str, Tensor]) -> None:
+    def validation_step(self, batch: dict[str, Any]) -> None:
         """Collect the scores of one batch, and count what it gets right beside quality."""
         if "image" not in batch:
             return
-        proxy, judgement = self._judge(batch["image"])
-        self.table.update(batch["row"], proxy, self.predict_mos(proxy, batch["dataset"]))
+        judgement = self.judge(batch["image"])
+        self.table.update(batch["row"], judgement.proxy, self.predict_mos(judgement.proxy, self._dataset(batch)))
         if self.tasks is not None:
             self.tasks.count(judgement, batch)
 
     test_step = validation_step
 
-    def predict_step(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    def predict_step(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """Row and proxy score of the images of a batch; empty when none could be read."""
         return {"index": batch["row"], "proxy": self(batch["image"])} if "image" in batch else {}
 
@@ -180,6 +202,8 @@ class QualityModel(lightning.LightningModule):
         rest = [p for p in self.parameters() if id(p) not in pretrained]
         groups = [{"params": rest}, {"params": backbone, "lr": spec.pop("backbone_lr")}]
         optimizer = build(spec, torch.optim.Optimizer, groups)
+        if self.frozen:
+            self.mapper.freeze(self.frozen, optimizer)
         scheduler = build(self.hparams.scheduler, torch.optim.lr_scheduler.LRScheduler, optimizer)
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
@@ -201,12 +225,26 @@ class QualityModel(lightning.LightningModule):
                 "Start it anew with overwrite=true, or finish it with that version."
             )
 
-    def _judge(self, image: Tensor) -> tuple[Tensor, Judgement | None]:
-        """Proxy scores [B], and what else the regressor thinks of the images when there are other tasks."""
-        if self.tasks is None:
-            return self(image), None
-        judgement = self.regressor.judge(image)
-        return judgement.proxy, judgement
+    def _refuse_what_does_not_fit(self, backbone: str) -> None:
+        needed = self.tasks.needs if self.tasks else ()
+        if lacking := [task for task in needed if task not in self.regressor.judges]:
+            raise ConfigError(
+                f"backbone {backbone} does not judge {' and '.join(lacking)}: set tasks=none, or choose one that does, "
+                "such as backbone=clip_vit_b32."
+            )
+        if lacking := [term for term in self.objective.needs if term not in self.mapper.offers]:
+            raise ConfigError(
+                f"objective {type(self.objective).__name__} needs the terms {' and '.join(lacking)}, which mapper "
+                f"{type(self.mapper).__name__} does not offer: set objective=regression, or choose one that does, such "
+                "as mapper=minn."
+            )
+
+    def _dataset(self, batch: dict[str, Any]) -> Tensor:
+        """Index of each image's dataset, [B]: a batch counts along names of its own, which hardly ever change."""
+        key = batch["names"], self.device
+        if key != self._numbered[0]:
+            self._numbered = key, self.number(batch["names"]).to(self.device)
+        return self._numbered[1][batch["dataset"]]
 
     def _accuracies(self) -> dict[str, float]:
         return {} if self.tasks is None else self.tasks.accuracies()

@@ -9,7 +9,7 @@ from torchmetrics.utilities import dim_zero_cat
 
 from mimi_lightning.errors import ScoreError
 
-COLUMNS = {"index": torch.int64, "proxy": torch.float32, "prediction": torch.float32}
+SCORE_TYPES = {"index": torch.int64, "proxy": torch.float32, "prediction": torch.float32}
 
 
 class ScoreTable(Metric):
@@ -23,7 +23,7 @@ class ScoreTable(Metric):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        for column in COLUMNS:
+        for column in SCORE_TYPES:
             self.add_state(column, default=[], dist_reduce_fx="cat")
 
     def update(self, index: Tensor, proxy: Tensor, prediction: Tensor) -> None:
@@ -41,7 +41,7 @@ class ScoreTable(Metric):
         for column, values in rows.items():
             if values.element_size() < 4:
                 raise ScoreError(f"{column} is {values.dtype}: compute scores in float32, outside autocast")
-            getattr(self, column).append(values.detach().to(COLUMNS[column]))
+            getattr(self, column).append(values.detach().to(SCORE_TYPES[column]))
 
     def compute(self) -> dict[str, Tensor]:
         """Return the columns of all processes, sorted by index.
@@ -50,7 +50,7 @@ class ScoreTable(Metric):
             ScoreError: an image was scored twice.
         """
         self._type_empty_columns()
-        table = {column: dim_zero_cat(getattr(self, column)) for column in COLUMNS}
+        table = {column: dim_zero_cat(getattr(self, column)) for column in SCORE_TYPES}
         order = table["index"].argsort()
         table = {column: values[order] for column, values in table.items()}
         repeated = table["index"][1:] == table["index"][:-1]
@@ -69,6 +69,6 @@ class ScoreTable(Metric):
 
         torchmetrics would send float32 for it, and the other processes' int64 column would arrive garbled.
         """
-        for column, dtype in COLUMNS.items():
+        for column, dtype in SCORE_TYPES.items():
             if isinstance(getattr(self, column), list) and not getattr(self, column):
                 setattr(self, column, [torch.empty(0, dtype=dtype, device=self.device)])

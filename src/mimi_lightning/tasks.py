@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,11 +13,9 @@ from torch import Tensor
 from torch import distributed as dist
 from torchmetrics import Metric
 
+from mimi_lightning.contracts import Judgement, Task
 from mimi_lightning.labels import Translation, check_translation, make_labels
 from mimi_lightning.models.monotone import FullPrecision
-
-if TYPE_CHECKING:
-    from mimi_lightning.models.clip import Judgement
 
 EPSILON = 1e-8
 SOURCES = {  # of labels, beside the published lists
@@ -154,7 +152,7 @@ class Accuracy(Metric):
         return self.right / self.labels
 
 
-class SceneDistortion(FullPrecision):
+class SceneDistortion(Task):
     """Scene and distortion beside quality, the three weighted by dynamic weight average.
 
     L = w_quality L_quality + w_scene L_scene + w_distortion L_distortion
@@ -169,7 +167,8 @@ class SceneDistortion(FullPrecision):
         ConfigError: a translation to words that are not known.
     """
 
-    names = ("quality", "scene", "distortion")
+    needs = ("scene", "distortion")
+    names = ("quality", *needs)
 
     def __init__(self, temperature: float = 2.0, translate: Translation | None = None) -> None:
         super().__init__()
@@ -218,8 +217,8 @@ class SceneDistortion(FullPrecision):
         """
         scenes, distortion = batch["scenes"], batch["distortion"]
         has_scene, has_distortion = _labelled(batch).values()
-        scene = scene_fidelity(judgement.scene[has_scene], scenes[has_scene])
-        group = distortion_fidelity(judgement.distortion[has_distortion], distortion[has_distortion])
+        scene = scene_fidelity(judgement.tasks["scene"][has_scene], scenes[has_scene])
+        group = distortion_fidelity(judgement.tasks["distortion"][has_distortion], distortion[has_distortion])
         counts = torch.stack([torch.ones_like(has_scene).sum(), has_scene.sum(), has_distortion.sum()])
         losses = torch.stack([terms["loss"], _mean(scene), _mean(group)])
         weights = self.weighting(losses, counts, epoch)
@@ -229,8 +228,8 @@ class SceneDistortion(FullPrecision):
 
     def count(self, judgement: Judgement, batch: Mapping[str, Tensor]) -> None:
         """Count the labels of a validation or test batch, right or wrong."""
-        self.scene_accuracy.update(scene_hits(judgement.scene, batch["scenes"]))
-        self.distortion_accuracy.update(distortion_hits(judgement.distortion, batch["distortion"]))
+        self.scene_accuracy.update(scene_hits(judgement.tasks["scene"], batch["scenes"]))
+        self.distortion_accuracy.update(distortion_hits(judgement.tasks["distortion"], batch["distortion"]))
 
     def accuracies(self) -> dict[str, float]:
         """Accuracies of what was counted since the last call, of tasks that have labels."""

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import logging
-import shutil
-import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import lightning
 import torch
-from hydra.utils import instantiate
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger, Logger
+from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
@@ -20,36 +19,13 @@ from omegaconf import DictConfig, OmegaConf
 from mimi_lightning.data.datamodule import MixedDataModule
 from mimi_lightning.data.miniature import make_miniature
 from mimi_lightning.errors import ConfigError
-from mimi_lightning.evaluation.results import show_results, write_results
-from mimi_lightning.evaluation.study import FINISHED
 from mimi_lightning.loggers import finish, log_results
 from mimi_lightning.memory import keep_memory
 from mimi_lightning.module import QualityModel, build, build_labels
-
-Settings = dict[str, Any]
-
-LAST = "checkpoints/last.ckpt"  # of a run: its state after its last epoch
-
-# Keys of `data` that nothing here reads: other nodes refer to them.
-REFERRED = ("quota", "resize", "crop", "test_resize", "small_images")
-
-# Keys that decide how fast a run is or what it shows, and none of its figures: they may change when it goes on.
-HARMLESS = (
-    "overwrite",
-    "published_splits",
-    "logger",
-    "data.cache",
-    "data.workers",
-    "backbone.checkpointing",
-    "trainer.enable_progress_bar",
-    "trainer.log_every_n_steps",
-)
-
-logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its tips and its account of what is obvious
-# Lightning's own, in its newest release; of what is meant to be so: testing takes the first checkpoint callback's best
-# weights, and the project's samplers return every index.
-for said in (".*treespec, LeafSpec.*", ".*configured with multiple `ModelCheckpoint`.*", ".*custom batch sampler.*"):
-    warnings.filterwarnings("ignore", message=said)
+from mimi_lightning.quiet import quiet
+from mimi_lightning.results import show_results, write_results
+from mimi_lightning.run_folder import RunFolder, Settings
+from mimi_lightning.start import read_start, refuse_seen, start_from
 
 
 def train(cfg: DictConfig) -> None:
@@ -62,33 +38,44 @@ def train(cfg: DictConfig) -> None:
         MimiError: whatever a user can mend.
     """
     settings: Settings = OmegaConf.to_container(cfg, resolve=True)
-    run = Path(settings["paths"]["run"])
-    _enter(run, settings)
-    if settings["overwrite"] or not (run / FINISHED).is_file():
-        _run(run, settings)
-    if rank_zero_only.rank == 0:
-        show_results(run)
+    run = RunFolder(Path(settings["paths"]["run"]))
+    with quiet(), run.held() if _leads() else nullcontext():
+        if _leads():
+            run.enter(settings)
+        if settings["overwrite"] or not run.finished:
+            _run(run, settings)
+        if _leads():
+            show_results(run)
 
 
-def _run(run: Path, settings: Settings) -> None:
+def _leads() -> bool:
+    """Whether this process looks after the run's folder; of several that train together, the first one does."""
+    return rank_zero_only.rank == 0 and LightningEnvironment().node_rank() == 0
+
+
+def _run(run: RunFolder, settings: Settings) -> None:
+    old = read_start(settings["init"], settings["freeze"])
     data = make_data(settings)
     data.setup()
+    if old:
+        refuse_seen(settings["init"], data.table)
+    if _leads():
+        run.record(settings, data.table[["dataset", "image", "part", "mos"]])
     # Only now: building datasets or a cache, which happens once, may draw random numbers.
     lightning.seed_everything(settings["seed"], workers=True, verbose=False)
-    model = make_model(settings, data)
+    model = make_model(settings, data, old)
     trainer = _make_trainer(run, settings)
     if trainer.strategy.root_device.type == "cpu":
         keep_memory()
-    last = run / LAST
-    goes_on = last.is_file() and not settings["overwrite"]  # another rank may not have removed the old run yet
+    goes_on = run.last.is_file() and not settings["overwrite"]  # another rank may not have removed the old run yet
     try:
-        trainer.fit(model, data, ckpt_path=last if goes_on else None)
+        trainer.fit(model, data, ckpt_path=run.last if goes_on else None)
         trainer.test(model, data, ckpt_path="best", verbose=False)
         skipped = _gather(data.skipped, trainer.world_size)
         if trainer.is_global_zero:
-            name = "/".join(run.parts[-3:])
+            name = "/".join(run.path.parts[-3:])
             best = trainer.checkpoint_callback
-            figures = write_results(run, name, data, model, Path(best.best_model_path), len(skipped))
+            figures = write_results(run, name, data, model, len(skipped))
             log_results(trainer.loggers, figures, {settings["monitor"]: float(best.best_model_score)}, run)
     except SystemExit as stop:  # how Lightning ends on Ctrl-C
         raise KeyboardInterrupt from stop
@@ -98,7 +85,7 @@ def _run(run: Path, settings: Settings) -> None:
 
 def make_data(settings: Settings) -> MixedDataModule:
     """The data module of a resolved configuration; builds the miniature datasets first where they are asked for."""
-    arguments = {key: value for key, value in settings["data"].items() if key not in REFERRED}
+    arguments = {key: value for key, value in settings["data"].items() if key != "quota"}  # datasets refer to it
     arguments |= {f"{stage}_view": build(view, Callable) for stage, view in settings["view"].items()}
     arguments["labels"] = build_labels(settings["tasks"])
     miniature = arguments.pop("miniature")
@@ -109,43 +96,35 @@ def make_data(settings: Settings) -> MixedDataModule:
     )
 
 
-def make_model(settings: Settings, data: MixedDataModule) -> QualityModel:
-    """The model of a resolved configuration; target scales come from the training part."""
+def make_model(settings: Settings, data: MixedDataModule, old: QualityModel | None = None) -> QualityModel:
+    """The model of a resolved configuration, started from an old one; target scales come from the training part."""
     labels, sizes = data.label_ranges(), data.sizes()
     facts = {
         name: {"range": d["range"], "labels": labels[name], "weight": d["weight"], "size": sizes[name]}
         for name, d in settings["datasets"].items()
     }
-    return QualityModel(
-        regressor=settings["backbone"],
-        mapper=settings["mapper"],
-        objective=settings["objective"],
-        datasets=facts,
-        tasks=settings["tasks"],
-        view=settings["view"]["test"],
-        optimizer=settings["optimizer"],
-        scheduler=settings["scheduler"],
-    )
+    parts = {key: settings[key] for key in ("mapper", "objective", "tasks", "optimizer", "scheduler")}
+    parts |= {"regressor": settings["backbone"], "datasets": facts, "view": settings["view"]["test"]}
+    return start_from(old, parts, settings["freeze"] or ()) if old else QualityModel(**parts)
 
 
-def _make_trainer(run: Path, settings: Settings) -> lightning.Trainer:
+def _make_trainer(run: RunFolder, settings: Settings) -> lightning.Trainer:
     best = ModelCheckpoint(
-        run / "checkpoints",
+        run.last.parent,
         filename="best",
         monitor=settings["monitor"],
         mode="max",
         enable_version_counter=False,
     )
     # Every epoch, whether it was validated or not: an interrupted run goes on from here.
-    last = ModelCheckpoint(
-        run / "checkpoints", filename="last", save_on_train_epoch_end=True, enable_version_counter=False
-    )
+    last = ModelCheckpoint(run.last.parent, filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
     try:
         return lightning.Trainer(
             **settings["trainer"],
-            default_root_dir=run,
-            logger=instantiate(settings["logger"]),
-            callbacks=[best, last],  # testing takes the weights of the first
+            default_root_dir=run.path,
+            logger=[CSVLogger(run.path, name="logs"), *_build_all(settings["logger"], Logger)],
+            # Testing takes the best weights of the first.
+            callbacks=[best, last, Relocation(), *_build_all(settings.get("callbacks", {}), Callback)],
             use_distributed_sampler=False,  # the project's samplers know their rank
             enable_model_summary=False,
         )
@@ -153,34 +132,40 @@ def _make_trainer(run: Path, settings: Settings) -> lightning.Trainer:
         raise ConfigError(f"The trainer cannot be set up: {error}") from error
 
 
-def _enter(run: Path, settings: Settings) -> None:
-    """Start, go on, or refuse: a folder holds one run of one configuration, from its first epoch on."""
-    if rank_zero_only.rank > 0:
-        return
-    stored = run / "config.yaml"
-    if stored.is_file():
-        changed = sorted(_differences(OmegaConf.to_container(OmegaConf.load(stored)), settings))
-        begun = any((run / kept).is_file() for kept in (LAST, FINISHED))
-        if changed and begun and not settings["overwrite"]:
-            raise ConfigError(
-                f"{run} holds a run with another configuration ({', '.join(changed)}).\n"
-                "Choose another name=..., or overwrite=true to start anew and lose it."
-            )
-        if changed or settings["overwrite"]:
-            shutil.rmtree(run)
-    run.mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(OmegaConf.create({**settings, "overwrite": False}), stored)
+def _build_all(nodes: Settings, kind: type) -> list[Any]:
+    """Construct every option of a group of several."""
+    return [build(node, kind) for node in nodes.values()]
 
 
-def _differences(old: Any, new: Any, key: str = "") -> set[str]:
-    """Keys that differ, but for those that are harmless."""
-    if key in HARMLESS:
-        return set()
-    if isinstance(old, dict) and isinstance(new, dict):
-        names = old.keys() | new.keys()
-        prefix = f"{key}." if key else ""
-        return {path for name in names for path in _differences(old.get(name), new.get(name), prefix + name)}
-    return set() if old == new else {key}
+class Relocation(Callback):
+    """Lets a run go on from checkpoints that were moved or copied, with its own best one.
+
+    Checkpoint callbacks remember absolute paths. Where these have changed, Lightning would forget the best score and
+    take the best weights from the old place.
+    """
+
+    def on_load_checkpoint(self, trainer: lightning.Trainer, module: QualityModel, checkpoint: dict[str, Any]) -> None:
+        """Name the present places, before the callbacks read their states.
+
+        Raises:
+            ConfigError: the best weights were not moved along.
+        """
+        folder = Path(trainer.checkpoint_callback.dirpath)
+
+        def here(file: str) -> str:
+            return file and str(folder / Path(file).name)
+
+        for state in checkpoint["callbacks"].values():
+            if "best_k_models" not in state:
+                continue
+            state["dirpath"] = str(folder)
+            state |= {name: here(state[name]) for name in ("best_model_path", "kth_best_model_path", "last_model_path")}
+            state["best_k_models"] = {here(file): score for file, score in state["best_k_models"].items()}
+            if state["best_model_path"] and not Path(state["best_model_path"]).is_file():
+                raise ConfigError(
+                    f"There is no {state['best_model_path']}, which the run needs to go on.\n"
+                    "Bring it here, or start anew with overwrite=true."
+                )
 
 
 def _gather(names: set[str], world: int) -> set[str]:

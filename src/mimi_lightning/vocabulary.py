@@ -26,5 +26,5 @@ FINE_DISTORTIONS = {
     "quantization": ("color quantization", "quantization"),
     "other": ("shifting the mean", "other realistic"),
 }
-DISTORTIONS = tuple(FINE_DISTORTIONS)
+DISTORTION_GROUPS = tuple(FINE_DISTORTIONS)
 GROUP_OF = {fine: group for group, members in FINE_DISTORTIONS.items() for fine in members}

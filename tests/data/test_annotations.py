@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mimi_lightning.data.annotations import COLUMNS, add_scenes, complete, read_annotations
+from mimi_lightning.data.annotations import ANNOTATION_COLUMNS, add_scenes, complete, read_annotations
 from mimi_lightning.errors import DatasetError
 
 SOURCE = Path("labels.csv")
@@ -24,7 +24,7 @@ def read_nothing(folder):
 
 def test_absent_columns_are_unknown():
     table = complete(rows(), "own", SOURCE)
-    assert tuple(table.columns) == COLUMNS
+    assert tuple(table.columns) == ANNOTATION_COLUMNS
     assert table["image"].tolist() == ["a.png", "b.png"]
     assert table["mos"].tolist() == [3.0, 2.0]
     assert table["mos"].dtype == table["std"].dtype == table["level"].dtype == np.float64

@@ -95,7 +95,7 @@ def test_labels_beyond_the_published_range_are_noticed(copy, capsys):
 
 
 def test_words_that_no_task_knows_are_a_problem_only_where_a_task_needs_them(copy, capsys, monkeypatch):
-    monkeypatch.setattr(kadid, "DISTORTIONS", ("snow",) * 25)
+    monkeypatch.setattr(kadid, "CODES", ("snow",) * 25)
     words = ["dataset=[kadid]"]
     assert check(copy, capsys, *words)[0] == 0
     words += ["tasks=scene_distortion"]

@@ -155,5 +155,5 @@ def test_unreadable_pictures_are_named(file, tmp_path):
         read_image(text)
     with pytest.raises(DatasetError, match=r"text\.png cannot be read"):
         ImageFiles([text], 768).size(0)
-    with pytest.raises(DatasetError, match=r"120x90 .* Set data\.crop to 90 or less"):
+    with pytest.raises(DatasetError, match=r"120x90 .* Set view\.train\.crop to 90 or less"):
         TrainView(512, 100)(DecodedPicture(file, 512), 0)

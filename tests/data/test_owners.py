@@ -14,7 +14,7 @@ from PIL import Image
 from scipy.io import loadmat, savemat
 from scipy.stats import spearmanr
 
-from mimi_lightning.data.annotations import COLUMNS, read_annotations
+from mimi_lightning.data.annotations import ANNOTATION_COLUMNS, read_annotations
 from mimi_lightning.data.owners import bid, clive, csiq, kadid, koniq, live
 from mimi_lightning.data.splits import partition
 from mimi_lightning.errors import DatasetError
@@ -62,7 +62,7 @@ class OwnerContract:
 
     def test_table_is_complete(self, folder):
         table = self.read(folder)
-        assert tuple(table.columns) == COLUMNS
+        assert tuple(table.columns) == ANNOTATION_COLUMNS
         assert table["image"].is_unique
         assert set(table["dataset"]) == {self.name}
 

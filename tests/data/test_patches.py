@@ -72,7 +72,7 @@ def test_all_pictures_share_a_batch():
 
 def test_a_picture_smaller_than_a_patch(picture):
     opened = picture(300, 200)
-    with pytest.raises(DatasetError, match=r"300x200\.png is 300x200 .* patch of 224 .* data\.small_images=pad"):
+    with pytest.raises(DatasetError, match=r"300x200\.png is 300x200 .* patch of 224 .* view\.train\.small_images=pad"):
         TestPatches(768, 15)(opened)
     padded = TestPatches(768, 15, small_images="pad")(opened)
     assert padded.shape == (15, 3, 224, 224)

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from mimi_lightning.data.splits import COLUMNS, assign_contents, check_leaks, fingerprint, partition
+from mimi_lightning.data.splits import SPLIT_COLUMNS, assign_contents, check_leaks, fingerprint, partition
 from mimi_lightning.errors import DatasetError
 
 FOLDERS = {"live": "databaserelease2", "csiq": "CSIQ", "koniq": "koniq-10k"}
@@ -35,14 +35,14 @@ def write_reference(tmp_path, dataset, name, value, size=(3, 2)):
 
 def test_shares_are_exact_and_all_ten_splits_differ(tmp_path):
     table = draw(tmp_path, photos(number=586))
-    for column in COLUMNS:
+    for column in SPLIT_COLUMNS:
         assert table[column].value_counts().to_dict() == {"train": 410, "val": 59, "test": 117}
     assert len({fingerprint(table, split) for split in range(1, 11)}) == 10
 
 
 def test_a_reference_stays_in_one_part(tmp_path):
     table = draw(tmp_path, distorted("live", [f"r{i}" for i in range(29)]))
-    for column in COLUMNS:
+    for column in SPLIT_COLUMNS:
         assert (table.groupby("content")[column].nunique() == 1).all()
         assert set(table[column]) == {"train", "val", "test"}
 
@@ -58,7 +58,7 @@ def test_equal_reference_pictures_of_two_datasets_stay_in_one_part(tmp_path):
     )
     shared = table.groupby("content")["dataset"].nunique()
     assert (shared == 2).sum() == 6
-    assert all((table.groupby("content")[column].nunique() == 1).all() for column in COLUMNS)
+    assert all((table.groupby("content")[column].nunique() == 1).all() for column in SPLIT_COLUMNS)
 
 
 def test_references_of_the_same_bytes_but_another_shape_are_two_contents(tmp_path):
@@ -77,7 +77,7 @@ def test_shares_are_exact_beside_contents_that_follow_another_dataset(tmp_path):
     references = [f"r{i}.png" for i in range(10)], [f"r{i}.bmp" for i in range(20)]
     table = draw(tmp_path, distorted("csiq", references[0], 1), distorted("live", references[1], 1))
     live = table[table["dataset"] == "live"]
-    for column in COLUMNS:
+    for column in SPLIT_COLUMNS:
         assert live[column].value_counts().to_dict() == {"train": 14, "val": 2, "test": 4}
 
 
@@ -86,7 +86,7 @@ def test_named_contents_stay_in_one_part(tmp_path):
     pd.DataFrame(rows, columns=["dataset", "reference", "content"]).to_csv(tmp_path / "contents.csv", index=False)
     table = draw(tmp_path, photos())
     assert table["content"].nunique() == 20
-    assert all((table.groupby("content")[column].nunique() == 1).all() for column in COLUMNS)
+    assert all((table.groupby("content")[column].nunique() == 1).all() for column in SPLIT_COLUMNS)
 
 
 def test_a_stored_partition_is_reused_whatever_else_is_in_the_mix(tmp_path):
@@ -109,11 +109,11 @@ def test_the_partition_follows_the_seed_alone(tmp_path):
 def test_datasets_of_the_same_images_are_drawn_each_in_its_own_order(tmp_path):
     table = draw(tmp_path, photos("koniq"), photos("live")).set_index("image")
     koniq, live = (table[table["dataset"] == dataset] for dataset in ("koniq", "live"))
-    assert all((koniq[column] != live[column]).any() for column in COLUMNS)
+    assert all((koniq[column] != live[column]).any() for column in SPLIT_COLUMNS)
 
 
 def test_a_leak_is_refused():
-    parts = {column: ["train", "test", "val"] for column in COLUMNS}
+    parts = {column: ["train", "test", "val"] for column in SPLIT_COLUMNS}
     table = pd.DataFrame({"dataset": ["live", "csiq", "bid"], "content": ["same", "same", "other"], **parts})
     leak = (
         r"^split01 leaks: the content same stands in csiq test and live train\.\nDelete the stored partitions .* them "
@@ -123,7 +123,7 @@ def test_a_leak_is_refused():
 
 
 def test_the_fingerprint_is_the_hash_of_the_sorted_rows_of_one_split():
-    parts = {column: ["train", "test"] for column in COLUMNS} | {"split03": ["val", "train"]}
+    parts = {column: ["train", "test"] for column in SPLIT_COLUMNS} | {"split03": ["val", "train"]}
     table = pd.DataFrame({"dataset": ["live", "csiq"], "image": ["b.png", "a.png"], **parts})
     expected = hashlib.sha256(b"csiq\ta.png\ttrain\nlive\tb.png\tval").hexdigest()
     assert fingerprint(table, 3) == fingerprint(table[::-1], 3) == expected
@@ -135,6 +135,31 @@ def test_an_edited_partition_is_refused(tmp_path):
     path.write_text(path.read_text().replace("test", "train", 1))
     with pytest.raises(DatasetError, match=r"koniq\.csv was changed after it was drawn\.\nDelete .*koniq\.csv to draw"):
         draw(tmp_path, photos())
+
+
+def test_the_order_of_datasets_in_the_table_changes_nothing(tmp_path):
+    for i in range(12):
+        write_reference(tmp_path, "live", f"r{i}.bmp", i)
+        write_reference(tmp_path, "csiq", f"r{i}.png", i + 6)
+    live, csiq = (
+        distorted("live", [f"r{i}.bmp" for i in range(12)]),
+        distorted("csiq", [f"r{i}.png" for i in range(12)]),
+    )
+    tables = [pd.concat(tables, ignore_index=True) for tables in ((csiq, live), (live, csiq))]
+    drawn = [partition(table, tmp_path, FOLDERS, tmp_path / f"{i}", 1) for i, table in enumerate(tables)]
+    assert drawn[0].sort_values("image").to_dict("list") == drawn[1].sort_values("image").to_dict("list")
+
+
+def test_given_partitions_are_followed_and_a_stored_one_that_disagrees_is_refused(tmp_path):
+    parts = {column: ["test", "train"] for column in SPLIT_COLUMNS}
+    given = pd.DataFrame({"dataset": "live", "image": ["a", "b"], "content": ["koniq:0.jpg", "koniq:1.jpg"], **parts})
+    arguments = photos(number=10), tmp_path, FOLDERS, tmp_path / "splits", 1
+    followed = partition(*arguments, given).set_index("content")[SPLIT_COLUMNS]
+    assert followed.loc[given["content"]].to_numpy().tolist() == given[SPLIT_COLUMNS].to_numpy().tolist()
+    with pytest.raises(
+        DatasetError, match=r"split01 leaks: the content koniq:0\.jpg stands in koniq test and live val"
+    ):
+        partition(*arguments, given.replace("test", "val"))
 
 
 def test_names_that_look_like_numbers_stay_names(tmp_path):
@@ -163,4 +188,4 @@ def test_too_few_contents_are_refused(tmp_path):
 
 def test_three_contents_make_three_parts(tmp_path):
     table = draw(tmp_path, distorted("live", ["a", "b", "c"]))
-    assert all(set(table[column]) == {"train", "val", "test"} for column in COLUMNS)
+    assert all(set(table[column]) == {"train", "val", "test"} for column in SPLIT_COLUMNS)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mimi_lightning.evaluation.findings import make_report
 from mimi_lightning.evaluation.page import PICTURES, WORST, write_page
-from mimi_lightning.evaluation.report import make_report
 from mimi_lightning.evaluation.study import collect
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mimi_lightning.errors import ScoreError
-from mimi_lightning.evaluation.predictions import COLUMNS, read_predictions
+from mimi_lightning.evaluation.predictions import PREDICTION_COLUMNS, read_predictions
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def written(fabricate, tmp_path):
 
 def test_a_table_of_this_program_comes_back(written):
     table = read_predictions(written())
-    assert list(table) == [*COLUMNS, "model"]
+    assert list(table) == [*PREDICTION_COLUMNS, "model"]
     assert set(table["model"]) == {"mix/resnet34"}
 
 

@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 
 import pandas as pd
 import pytest
@@ -13,6 +15,7 @@ from mimi_lightning.evaluation.protocol import FITTED
 from mimi_lightning.evaluation.report import report
 from mimi_lightning.evaluation.study import Run, Study, collect
 from mimi_lightning.metrics import FITS, fitted_figures
+from mimi_lightning.run_folder import RunFolder
 
 
 @pytest.fixture
@@ -54,6 +57,18 @@ def test_a_report_is_the_same_each_time(tables, tmp_path):
         report(tables, tmp_path / out)
     for name in ("results.csv", "report.json", "report.md", "report.tex", "report.html", "breakdown.csv"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+@pytest.mark.parametrize("words", [["--help"], ["a.csv", "--fits", "published"]])
+def test_a_report_loads_no_network(fabricate, tmp_path, words):
+    fabricate(splits=[1], datasets=["live"]).to_csv(tmp_path / "a.csv", index=False)
+    code = (
+        f"import sys; sys.argv = {['mimi', 'report', *words]}; from mimi_lightning.__main__ import main\n"
+        "try: print('exit', main())\nexcept SystemExit as end: print('exit', end.code)\n"
+        "print(sorted({'torch', 'torchvision', 'torchmetrics', 'lightning', 'open_clip', 'timm'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-2:] == ["exit 0", "[]"], done.stderr
 
 
 def test_latex_is_balanced_and_escaped(tables, tmp_path):
@@ -177,14 +192,15 @@ def test_a_report_says_where_published_settings_ran_on_other_partitions(run, tmp
     ],
 )
 def test_partitions_other_than_published_are_named(tmp_path, settings, sources, said):
-    run = Run(tmp_path, "mimi/resnet34", 1, settings, {"partition": {"sources": sources}})
+    run = Run(RunFolder(tmp_path), "mimi/resnet34", 1, settings, {"partition": {"sources": sources}})
     assert run.departure == said
 
 
 def test_splits_on_other_partitions_are_told_apart(tmp_path):
     sources = {1: "liqe", 2: "official", 4: "generated-1", 3: "generated-1"}
+    folder, settings = RunFolder(tmp_path), {"published_splits": "liqe"}
     runs = [
-        Run(tmp_path, "mimi_clip", split, {"published_splits": "liqe"}, {"partition": {"sources": {"koniq": source}}})
+        Run(folder, "mimi_clip", split, settings, {"partition": {"sources": {"koniq": source}}})
         for split, source in sources.items()
     ]
     assert Study(pd.DataFrame(), runs).departures == [

@@ -23,7 +23,7 @@ PICTURE = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8, generator=tor
         ("resnet50", -1, (2, 2048, 2, 2)),
         ("vgg16", -1, (2, 512, 2, 2)),
         ("vgg16", -2, (2, 512, 4, 4)),
-        ("vgg16_unpooled", -1, (2, 512, 4, 4)),
+        ("vgg16_cut", -1, (2, 512, 4, 4)),
         ("efficientnet_lite0", -2, (2, 112, 4, 4)),
         ("mobilenetv3_small_050", -1, (2, 288, 2, 2)),
     ],
@@ -93,7 +93,7 @@ def test_an_unknown_model_is_refused_with_near_names():
 def test_many_features_are_reduced_before_pooling():
     regressor = BilinearRegressor("resnet50", "none", max_channels=32, hidden=[8])
     assert regressor.pool.out_features == 32 * 33 // 2
-    assert regressor(PICTURE).shape == (2,)
+    assert regressor(PICTURE).proxy.shape == (2,)
 
 
 def test_the_first_layer_starts_as_kaiming_would_have_it_unpacked():
@@ -109,12 +109,14 @@ def test_the_first_layer_starts_as_kaiming_would_have_it_unpacked():
     ("freeze", "learning", "norms"), [("none", True, True), ("norm", True, False), ("all", False, False)]
 )
 def test_what_is_frozen_stays_as_it_was(freeze, learning, norms):
-    regressor = BilinearRegressor("resnet18", "none", freeze=freeze, hidden=[8]).eval().train()
+    regressor = BilinearRegressor("resnet18", "none", freeze=freeze, hidden=[8])
     assert all(p.requires_grad == learning for p in regressor.backbone_parameters())
     before = regressor.backbone.features[1].running_mean.clone()
-    regressor(PICTURE).sum().backward()
+    regressor(PICTURE).proxy.sum().backward()
     assert torch.equal(regressor.backbone.features[1].running_mean, before) != norms
     assert regressor.head[0].weight.grad is not None
+    regressor.eval().train()
+    assert regressor.backbone.features[1].training == norms
     with pytest.raises(ConfigError, match=r"backbone\.freeze=some"):
         BilinearRegressor("resnet18", "none", freeze="some")
 
@@ -122,4 +124,4 @@ def test_what_is_frozen_stays_as_it_was(freeze, learning, norms):
 def test_scores_are_float32_under_autocast():
     regressor = BilinearRegressor("resnet18", "none", hidden=[8]).eval()
     with torch.autocast("cpu", torch.bfloat16):
-        assert regressor(PICTURE).dtype == torch.float32
+        assert regressor(PICTURE).proxy.dtype == torch.float32

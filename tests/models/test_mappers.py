@@ -3,11 +3,14 @@ import copy
 import pytest
 import torch
 
+from mimi_lightning.contracts import Judgement
 from mimi_lightning.errors import ScoreError
 from mimi_lightning.models.mappers import MINN
+from mimi_lightning.models.monotone import MonotoneStack
 from mimi_lightning.objectives import MIMI
 
-DATASETS = 3
+NAMES = ["csiq", "kadid", "live"]
+DATASETS = len(NAMES)
 
 
 def synthetic_batch(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -21,14 +24,15 @@ def synthetic_batch(generator: torch.Generator) -> tuple[torch.Tensor, torch.Ten
 @pytest.fixture(scope="module", params=[1, 2])
 def trained(request) -> MINN:
     torch.manual_seed(0)
-    mapper, objective = MINN(DATASETS, blocks=request.param, cells=160), MIMI([1.0] * DATASETS)
+    mapper, objective = MINN(NAMES, blocks=request.param, cells=160), MIMI([1.0] * DATASETS)
     optimiser = torch.optim.Adam(mapper.parameters(), lr=2e-3)
     generator = torch.Generator().manual_seed(0)
     ends = torch.tensor([[0.0, 10.0]] * DATASETS)
     for _ in range(50):
         q, target, dataset = synthetic_batch(generator)
         optimiser.zero_grad()
-        objective(mapper, q, target, dataset, ends)["loss"].backward()
+        prediction, own = mapper.learn(q, dataset, ends)
+        objective(Judgement(q), prediction, target, dataset, own)["loss"].backward()
         optimiser.step()
     return mapper.eval()
 
@@ -41,7 +45,7 @@ def scores() -> tuple[torch.Tensor, torch.Tensor]:
 
 def small(blocks: int = 1) -> MINN:
     torch.manual_seed(1)
-    return MINN(2, blocks, hidden=(2, 2), cells=10, reach=3.0).double()
+    return MINN(NAMES[:2], blocks, hidden=(2, 2), cells=10, reach=3.0).double()
 
 
 class Calls(torch.nn.Module):
@@ -53,14 +57,21 @@ class Calls(torch.nn.Module):
         self.method = method
 
     def forward(self, *arguments):
-        return getattr(self.mapper, self.method)(*arguments)
+        return METHODS[self.method](self.mapper, *arguments)
+
+
+METHODS = {
+    "outputs": lambda mapper, q, dataset: mapper.outputs(q, dataset, mapper.functions.tabulate()),
+    "block_inverse": lambda mapper, y, dataset: mapper.block_inverse(*y, dataset, mapper.functions.tabulate()),
+    "inverse": MINN.inverse,
+}
 
 
 def test_forward_follows_the_formula(scores):
     q, dataset = scores
-    mapper = MINN(DATASETS, hidden=(8,))
+    mapper = MINN(NAMES, hidden=(8,))
     m, f, g = (lambda x, role=role: mapper.functions(x, role * DATASETS + dataset) for role in range(3))
-    y1, y2 = mapper(q, dataset)
+    y1, y2 = mapper.outputs(q, dataset, mapper.functions.tabulate())
     torch.testing.assert_close(y1, q + f(m(q)))
     torch.testing.assert_close(y2, m(q) + g(y1))
 
@@ -69,14 +80,14 @@ def test_strictly_increasing_after_training(trained):
     q = torch.linspace(-20, 20, 10_001, dtype=torch.float64)
     mapper = copy.deepcopy(trained).double()
     with torch.no_grad():
-        _, y2 = mapper(q, torch.arange(DATASETS)[:, None])
+        y2 = mapper(q, torch.arange(DATASETS)[:, None])
     assert (y2.diff(dim=1) > 0).all()
 
 
 @torch.no_grad()
 def test_inverse_of_a_float32_mapping(trained, scores):
     q, dataset = scores
-    _, y = trained(q, dataset)
+    y = trained(q, dataset)
     back = trained.inverse(y, dataset)
     assert back.dtype == torch.float32
     assert (back - q).abs().max() < 1e-5
@@ -87,7 +98,7 @@ def test_inverse_in_float64_and_of_far_scores(trained):
     mapper = copy.deepcopy(trained).double()
     y = torch.tensor([-1e6, -3.0, 0.0, 10.0, 1e6], dtype=torch.float64)
     dataset = torch.arange(DATASETS)[:, None]
-    _, again = mapper(mapper.inverse(y, dataset), dataset)
+    again = mapper(mapper.inverse(y, dataset), dataset)
     torch.testing.assert_close(again, y.expand(DATASETS, -1), rtol=1e-12, atol=1e-12)
 
 
@@ -95,13 +106,14 @@ def test_inverse_in_float64_and_of_far_scores(trained):
 def test_block_inverse_is_exact(trained, scores):
     q, dataset = scores
     mapper = copy.deepcopy(trained).double()
-    x1, x2 = mapper.block_inverse(*mapper(q, dataset), dataset)
+    table = mapper.functions.tabulate()
+    x1, x2 = mapper.block_inverse(*mapper.outputs(q, dataset, table), dataset, table)
     torch.testing.assert_close(x1, q.double(), rtol=0, atol=1e-11)
     torch.testing.assert_close(x2, mapper.functions(q, dataset), rtol=0, atol=1e-11)
 
 
 @pytest.mark.parametrize("blocks", [1, 2])
-@pytest.mark.parametrize("method", ["forward", "block_inverse", "inverse"])
+@pytest.mark.parametrize("method", ["outputs", "block_inverse", "inverse"])
 def test_gradients_of_scores_and_every_parameter(method, blocks):
     mapper = small(blocks)
     names, parameters = zip(*mapper.named_parameters(), strict=True)
@@ -109,9 +121,8 @@ def test_gradients_of_scores_and_every_parameter(method, blocks):
     dataset = torch.tensor([0, 1, 1])
 
     def value(scores, *parameters):
-        arguments = (*scores, dataset) if method == "block_inverse" else (scores, dataset)
         state = {f"mapper.{name}": parameter for name, parameter in zip(names, parameters, strict=True)}
-        return torch.func.functional_call(Calls(mapper, method), state, arguments)
+        return torch.func.functional_call(Calls(mapper, method), state, (scores, dataset))
 
     assert torch.autograd.gradcheck(value, (scores, *parameters))
 
@@ -119,7 +130,7 @@ def test_gradients_of_scores_and_every_parameter(method, blocks):
 def test_slope_of_the_inverse_is_the_reciprocal():
     mapper, dataset = small(), torch.tensor([0, 1])
     q = torch.tensor([0.3, -0.8], dtype=torch.float64, requires_grad=True)
-    _, y = mapper(q, dataset)
+    y = mapper(q, dataset)
     (forward,) = torch.autograd.grad(y.sum(), q)
     y = y.detach().requires_grad_()
     (backward,) = torch.autograd.grad(mapper.inverse(y, dataset).sum(), y)
@@ -129,11 +140,9 @@ def test_slope_of_the_inverse_is_the_reciprocal():
 @torch.no_grad()
 def test_a_score_depends_on_no_other(trained, scores):
     q, dataset = scores
-    table = trained.tabulate()
-    together = trained(q, dataset, table)[1]
+    together = trained(q, dataset)
     for i in range(len(q)):
-        assert torch.equal(together[i], trained(q[i], dataset[i], table)[1])
-        assert torch.equal(together[i], trained(q[i], dataset[i])[1])
+        assert torch.equal(together[i], trained(q[i], dataset[i]))
 
 
 @torch.no_grad()
@@ -152,17 +161,17 @@ def test_the_order_of_datasets_changes_nothing(trained, scores):
 def test_precision_is_kept_under_autocast_and_conversion(trained, scores):
     expected = trained(*scores)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert all(map(torch.equal, trained(*scores), expected))
+        assert torch.equal(trained(*scores), expected)
     for convert in (torch.nn.Module.bfloat16, torch.nn.Module.half, lambda m: m.to(torch.bfloat16)):
         parent = convert(torch.nn.Sequential(copy.deepcopy(trained)))
-        assert all(map(torch.equal, parent[0](*scores), expected))
+        assert torch.equal(parent[0](*scores), expected)
     assert all(p.dtype == torch.float64 for p in copy.deepcopy(trained).double().parameters())
 
 
 def test_precision_is_kept_under_a_lower_default():
     torch.set_default_dtype(torch.bfloat16)
     try:
-        mapper = MINN(2, hidden=(4,), cells=8)
+        mapper = MINN(NAMES[:2], hidden=(4,), cells=8)
     finally:
         torch.set_default_dtype(torch.float32)
     assert all(tensor.dtype == torch.float32 for tensor in (*mapper.parameters(), *mapper.buffers()))
@@ -170,19 +179,19 @@ def test_precision_is_kept_under_a_lower_default():
 
 def test_every_parameter_gets_a_gradient_from_one_dataset():
     """DistributedDataParallel waits for every parameter, whatever datasets a batch holds."""
-    mapper = MINN(3, blocks=2, hidden=(4,), cells=8)
-    mapper(torch.zeros(2), torch.tensor([1, 1]))[1].sum().backward()
+    mapper = MINN(NAMES, blocks=2, hidden=(4,), cells=8)
+    mapper(torch.zeros(2), torch.tensor([1, 1])).sum().backward()
     assert all(parameter.grad is not None for parameter in mapper.parameters())
 
 
 def test_no_scores_at_all():
-    mapper, none, index = MINN(2, hidden=(4,), cells=8), torch.empty(0), torch.empty(0, dtype=torch.long)
-    assert mapper(none, index)[1].shape == (0,)
+    mapper, none, index = MINN(NAMES[:2], hidden=(4,), cells=8), torch.empty(0), torch.empty(0, dtype=torch.long)
+    assert mapper(none, index).shape == (0,)
     assert mapper.inverse(none, index).shape == (0,)
 
 
 def test_inverse_refuses_what_is_not_finite():
-    mapper = MINN(2, hidden=(4,), cells=8)
+    mapper = MINN(NAMES[:2], hidden=(4,), cells=8)
     with pytest.raises(ScoreError, match="score 1 is not finite"):
         mapper.inverse(torch.tensor([1.0, float("nan")]), torch.tensor([0, 1]))
 
@@ -190,6 +199,12 @@ def test_inverse_refuses_what_is_not_finite():
 def test_checkpoint_holds_parameters_only(trained, scores):
     state = trained.state_dict()
     assert not any("knots" in name for name in state)
-    restored = MINN(DATASETS, trained.blocks, cells=160)
+    restored = MINN(NAMES, trained.blocks, cells=160)
     restored.load_state_dict(state)
-    assert all(map(torch.equal, restored(*scores), trained(*scores)))
+    assert torch.equal(restored(*scores), trained(*scores))
+
+
+def test_tables_reach_64_by_default():
+    """Inner values, M(q) and y1, lie beyond 16 for usual scores."""
+    for stack in (MINN(["live"]).functions, MonotoneStack(1)):
+        assert stack.knots[[0, -1]].tolist() == [-64, 64]

@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn.functional import normalize, smooth_l1_loss
 
 from benchmarks.mapper import PlainFunction, PlainMapper
+from mimi_lightning.contracts import Judgement
 from mimi_lightning.models.mappers import MINN
 from mimi_lightning.models.monotone import MonotoneStack
 from mimi_lightning.models.pooling import SymmetricBilinearPool
@@ -76,12 +77,17 @@ def test_scale_and_offset_move_as_published():
 
 def test_mappers_alone_learn_as_published():
     torch.manual_seed(0)
-    mapper, objective = MINN(2, hidden=(30, 30, 30)), MIMI([1.0, 1.0])
+    mapper, objective = MINN(["csiq", "live"], hidden=(30, 30, 30)), MIMI([1.0, 1.0])
     plain = PlainMapper(mapper)
     dataset, ends = torch.arange(2).repeat_interleave(8), torch.tensor([[0.0, 10.0], [-0.5, 11.0]])
     quality = torch.randn(16)
     target = 10 * torch.sigmoid(quality * (1 + dataset))
-    ours = adam(lambda: objective(mapper, quality, target, dataset, ends)["loss"], mapper.parameters(), 40)
+
+    def tabled() -> torch.Tensor:
+        prediction, own = mapper.learn(quality, dataset, ends)
+        return objective(Judgement(quality), prediction, target, dataset, own)["loss"]
+
+    ours = adam(tabled, mapper.parameters(), 40)
     published = adam(lambda: plain.loss(quality.view(2, -1), target.view(2, -1), ends), plain.parameters(), 40)
     for step in (0, 5, 20, 40):
         assert ours[step] == pytest.approx(published[step], rel=0.02)

@@ -26,7 +26,7 @@ import pandas as pd
 from mimi_lightning.data.owners.folder import leaves_folder
 from mimi_lightning.errors import DatasetError
 
-COLUMNS = ("dataset", "image", "mos", "std", "reference", "distortion", "level", "scenes", "part")
+ANNOTATION_COLUMNS = ("dataset", "image", "mos", "std", "reference", "distortion", "level", "scenes", "part")
 NUMBERS = ("mos", "std", "level")
 TEXTS = ("image", "reference", "distortion", "scenes", "part")
 PARTS = ("train", "val", "test")
@@ -70,7 +70,7 @@ def complete(rows: pd.DataFrame, name: str, source: Path) -> pd.DataFrame:
         source: where the rows come from, named in errors.
 
     Returns:
-        The table with all `COLUMNS`, ordered by image.
+        The table with all `ANNOTATION_COLUMNS`, ordered by image.
 
     Raises:
         DatasetError: no rows, a column absent, an image without a name or listed twice, a score that is not finite, a
@@ -94,7 +94,7 @@ def complete(rows: pd.DataFrame, name: str, source: Path) -> pd.DataFrame:
     for column in ("image", "reference"):
         outside = leaves_folder(source, table[column])
         _refuse(table[column].map(outside), table, source, f"a file outside the folder as its {column}")
-    return table[list(COLUMNS)].sort_values("image", ignore_index=True)
+    return table[list(ANNOTATION_COLUMNS)].sort_values("image", ignore_index=True)
 
 
 def add_scenes(annotations: pd.DataFrame, file: Path) -> pd.DataFrame:

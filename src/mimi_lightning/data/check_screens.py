@@ -9,7 +9,7 @@ from rich.text import Text
 
 from mimi_lightning.data.check import Finding, Report
 
-SHOWN = 3  # groups of duplicates, and pictures that cannot be read
+NAMED_GROUPS = 3  # groups of duplicates, and pictures that cannot be read
 
 
 def show(report: Report, console: Console | None = None) -> None:
@@ -48,8 +48,8 @@ def _facts(finding: Finding, split: int) -> list[tuple[str, str]]:
         return []
     of = f" of {finding.published:,} published" if finding.published not in (None, finding.images) else ""
     broken = f", [red]{len(finding.unreadable):,} unreadable[/red]" if finding.unreadable else ", all readable"
-    same = "; ".join(" = ".join(group) for group in finding.duplicates[:SHOWN])
-    more = f" and {len(finding.duplicates) - SHOWN:,} more" if len(finding.duplicates) > SHOWN else ""
+    same = "; ".join(" = ".join(group) for group in finding.duplicates[:NAMED_GROUPS])
+    more = f" and {len(finding.duplicates) - NAMED_GROUPS:,} more" if len(finding.duplicates) > NAMED_GROUPS else ""
     low, high = finding.labels
     facts = [
         ("images", f"{finding.images:,}{of}{broken}"),

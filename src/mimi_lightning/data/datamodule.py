@@ -133,7 +133,7 @@ class MixedDataModule(lightning.LightningDataModule):
 
     @property
     def names(self) -> list[str]:
-        """Names of the datasets; a batch's `dataset` counts along this list."""
+        """Names of the datasets; a batch's `dataset` counts along its `names`, which are these."""
         return list(self.datasets)
 
     def setup(self, stage: str | None = None) -> None:
@@ -204,9 +204,10 @@ class MixedDataModule(lightning.LightningDataModule):
         return batch
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Mirror training pictures, on the device."""
+        """Mirror training pictures, on the device; say along which names the batch counts."""
         if "image" in batch:
             batch["image"] = mirror(batch["image"], batch.pop("seed"))
+            batch["names"] = tuple(self.names)
         return batch
 
     def _eval_loader(self, part: str) -> DataLoader:

@@ -185,7 +185,7 @@ class TrainView:
         if min(width, height) < self.crop:
             raise DatasetError(
                 f"The image {picture.path} is {width}x{height} after resizing, smaller than the training crop. "
-                f"Set data.crop to {min(width, height)} or less."
+                f"Set view.train.crop to {min(width, height)} or less."
             )
         left, top = np.random.default_rng(seed).integers((width - self.crop + 1, height - self.crop + 1)).tolist()
         return picture.window((left, top, left + self.crop, top + self.crop))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from mimi_lightning.data.published import read_lists, read_official, read_own
-from mimi_lightning.data.splits import COLUMNS, assign_contents, check_leaks, fingerprint, partition
+from mimi_lightning.data.splits import SPLIT_COLUMNS, assign_contents, check_leaks, fingerprint, partition
 from mimi_lightning.errors import DatasetError
 
 
@@ -85,7 +85,7 @@ def assign_parts(
     for name, (source, published) in found.items():
         if published is None:
             continue
-        if published[COLUMNS[split - 1]].isna().all():
+        if published[SPLIT_COLUMNS[split - 1]].isna().all():
             raise DatasetError(f"The {source} lists have no split {split} of {name}. Choose another split.")
         tables.append(published.assign(dataset=name, content=assign_contents(groups[name], root, folders)))
     given = pd.concat(tables) if tables else None
@@ -105,8 +105,8 @@ def _merge(annotations: pd.DataFrame, partition: pd.DataFrame, split: int, sourc
     """Bring partition and labels of the lists to the order of the annotations; leave out what has no part."""
     order = pd.MultiIndex.from_frame(annotations[["dataset", "image"]])
     partition = partition.set_index(["dataset", "image"]).loc[order].reset_index()
-    named = partition[COLUMNS[split - 1]].notna()
-    table = annotations.assign(part=partition[COLUMNS[split - 1]])
+    named = partition[SPLIT_COLUMNS[split - 1]].notna()
+    table = annotations.assign(part=partition[SPLIT_COLUMNS[split - 1]])
     for column in {"distortion", "scenes"} & set(partition):
         table[column] = table[column].where(table[column] != "", partition[column].fillna(""))
     table, partition = table[named].reset_index(drop=True), partition[named].reset_index(drop=True)

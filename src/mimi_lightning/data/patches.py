@@ -43,7 +43,7 @@ class PatchView:
             return reflect(pixels, self.side)
         raise DatasetError(
             f"The image {picture.path} is {width}x{height} after resizing, smaller than a patch of {self.side} pixels. "
-            "data.small_images=pad enlarges such images by reflection."
+            "view.train.small_images=pad enlarges such images by reflection."
         )
 
     def _cut(self, pixels: torch.Tensor, corners: Sequence[tuple[int, int]]) -> torch.Tensor:

@@ -16,7 +16,7 @@ import pandas as pd
 from mimi_lightning.config import SPLITS
 from mimi_lightning.data.owners import koniq
 from mimi_lightning.data.owners.folder import leaves_folder
-from mimi_lightning.data.splits import COLUMNS
+from mimi_lightning.data.splits import SPLIT_COLUMNS
 from mimi_lightning.errors import DatasetError
 
 LISTED = {  # dataset: its folder and its name in the lists
@@ -28,7 +28,7 @@ LISTED = {  # dataset: its folder and its name in the lists
     "kadid": ("kadid10k", "kadid10k"),
 }
 OFFICIAL: dict[str, Callable[[Path], pd.DataFrame]] = {"koniq": koniq.read_official_parts}
-SHOWN = 5  # faults in one message
+NAMED = 5  # faults in one message
 
 
 @dataclass(frozen=True)
@@ -130,12 +130,12 @@ def read_lists(annotations: pd.DataFrame, folder: Path, protocol: str, lists: Pa
         )
     faults = list(_faults(rows, annotations.set_index("image")["mos"], folder, form))
     if faults:
-        more = f"\nand {len(faults) - SHOWN:,} more" if len(faults) > SHOWN else ""
-        raise DatasetError(f"The {protocol} lists do not agree with {folder}:\n" + "\n".join(faults[:SHOWN]) + more)
+        more = f"\nand {len(faults) - NAMED:,} more" if len(faults) > NAMED else ""
+        raise DatasetError(f"The {protocol} lists do not agree with {folder}:\n" + "\n".join(faults[:NAMED]) + more)
     parts = rows.pivot(index="image", columns="column", values="part")
     labels = rows.drop_duplicates("image").set_index("image")[["distortion", "scenes"]]
     table = annotations[["image"]].join(labels, on="image").join(parts, on="image")
-    return table.reindex(columns=["image", "distortion", "scenes", *COLUMNS])
+    return table.reindex(columns=["image", "distortion", "scenes", *SPLIT_COLUMNS])
 
 
 def read_listed_labels(lists: Path, split: int = 1) -> pd.DataFrame:
@@ -163,7 +163,7 @@ def read_listed_labels(lists: Path, split: int = 1) -> pd.DataFrame:
 
 
 def _one_partition(annotations: pd.DataFrame, parts: pd.Series) -> pd.DataFrame:
-    return annotations[["image"]].assign(**dict.fromkeys(COLUMNS, parts))
+    return annotations[["image"]].assign(**dict.fromkeys(SPLIT_COLUMNS, parts))
 
 
 def _read_split(folder: Path, name: str, split: int, form: Format) -> pd.DataFrame:
@@ -172,7 +172,7 @@ def _read_split(folder: Path, name: str, split: int, form: Format) -> pd.DataFra
         return pd.DataFrame()
     files = {part: folder / form.file.format(name=name, part=word) for part, word in form.words.items()}
     return pd.concat(
-        [_read_list(file, form).assign(part=part, column=COLUMNS[split - 1]) for part, file in files.items()]
+        [_read_list(file, form).assign(part=part, column=SPLIT_COLUMNS[split - 1]) for part, file in files.items()]
     )
 
 

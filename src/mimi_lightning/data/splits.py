@@ -19,11 +19,10 @@ import numpy as np
 import pandas as pd
 
 from mimi_lightning.config import SPLITS
-from mimi_lightning.data.images import read_image
 from mimi_lightning.errors import DatasetError
 
 SHARES = {"train": 0.7, "val": 0.1, "test": 0.2}
-COLUMNS = [f"split{split:02d}" for split in SPLITS]
+SPLIT_COLUMNS = [f"split{split:02d}" for split in SPLITS]
 HASH_LINE = "# sha256 "
 
 
@@ -38,6 +37,8 @@ def assign_contents(annotations: pd.DataFrame, root: Path, folders: Mapping[str,
     Returns:
         Content names, aligned with the table. Equal names mean equal content, across datasets as well.
     """
+    from mimi_lightning.data.images import read_image  # only now: torch comes with it, and reports need none
+
     known = _read_contents(root / "contents.csv")
 
     def name(dataset: str, reference: str, own: bool) -> str:
@@ -91,7 +92,7 @@ def partition(
         if dataset not in tables:
             contents = assign_contents(rows, root, folders)
             before = [table for table in (given, *tables.values()) if table is not None]
-            drawn = pd.concat([t[["content", *COLUMNS]] for t in before]) if before else pd.DataFrame()
+            drawn = pd.concat([t[["content", *SPLIT_COLUMNS]] for t in before]) if before else pd.DataFrame()
             tables[dataset] = _draw(rows, contents, drawn, seed)
             _write(tables[dataset], store / f"generated-{seed}" / f"{dataset}.csv")
     table = pd.concat([tables[name].assign(dataset=name) for name in sorted(tables)])
@@ -120,7 +121,7 @@ def check_leaks(table: pd.DataFrame) -> None:
 
 def find_leaks(table: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
     """Find contents that stand in two parts: split column, content and its rows; columns as `check_leaks`."""
-    for column in COLUMNS:
+    for column in SPLIT_COLUMNS:
         parts = table.groupby("content")[column].nunique()
         for content in parts.index[parts > 1]:
             yield column, content, table[(table["content"] == content) & table[column].notna()]
@@ -128,7 +129,7 @@ def find_leaks(table: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
 
 def fingerprint(table: pd.DataFrame, split: int) -> str:
     """SHA-256 of who is where in one split: equal exactly when two runs used the same partition."""
-    rows = sorted(zip(table["dataset"], table["image"], table[COLUMNS[split - 1]], strict=True))
+    rows = sorted(zip(table["dataset"], table["image"], table[SPLIT_COLUMNS[split - 1]], strict=True))
     return hashlib.sha256("\n".join("\t".join(row) for row in rows).encode()).hexdigest()
 
 
@@ -140,7 +141,7 @@ def _draw(rows: pd.DataFrame, contents: pd.Series, drawn: pd.DataFrame, seed: in
             f"{dataset} has {len(names)} different contents; three are needed, one each for train, val and test."
         )
     table = pd.DataFrame({"image": rows["image"], "content": contents})
-    for split, column in zip(SPLITS, COLUMNS, strict=True):
+    for split, column in zip(SPLITS, SPLIT_COLUMNS, strict=True):
         fixed = drawn.dropna(subset=[column]).set_index("content")[column].to_dict() if len(drawn) else {}
         order = np.random.default_rng([seed, split, zlib.crc32(dataset.encode())]).permutation(names)
         table[column] = contents.map(_deal(order, {name: fixed[name] for name in names if name in fixed}))

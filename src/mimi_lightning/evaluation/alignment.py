@@ -10,12 +10,12 @@ import pandas as pd
 
 from mimi_lightning.data.published import LISTED, read_listed_labels
 from mimi_lightning.errors import DatasetError, ScoreError
-from mimi_lightning.evaluation.study import FILES, Run, Study
+from mimi_lightning.evaluation.study import Run, Study
 from mimi_lightning.metrics import plcc, rmse, srcc
 
-KEY = ["dataset", "image"]
-COLUMNS = ["scores", "n", "srcc", "plcc", "rmse"]
-OF_STUDY = ["model", "split", *COLUMNS, "excluded"]
+IMAGE_KEY = ["dataset", "image"]
+POOLED_FIGURES = ["scores", "n", "srcc", "plcc", "rmse"]
+STUDY_FIGURES = ["model", "split", *POOLED_FIGURES, "excluded"]
 LISTS_ALONE = "labels alone"  # stands for the model where there is none
 
 
@@ -37,7 +37,7 @@ def read_quality(file: Path, images: pd.DataFrame, folders: Mapping[str, str]) -
     try:
         if file.suffix == ".csv":
             table = pd.read_csv(file, dtype={"image": str})
-            quality = table.set_index(KEY)["hidden_quality"].astype("float64")
+            quality = table.set_index(IMAGE_KEY)["hidden_quality"].astype("float64")
         else:
             quality = pd.read_csv(file, sep="\t", header=None, index_col=0, names=["name", "mos"], dtype={"name": str})
             quality = quality["mos"].astype("float64")
@@ -45,7 +45,7 @@ def read_quality(file: Path, images: pd.DataFrame, folders: Mapping[str, str]) -
         raise ScoreError(f"{file} is no list of ratings: {error}") from error
     if not np.isfinite(quality).all():
         raise ScoreError(f"{file}: the rating of {quality.index[~np.isfinite(quality)][0]} is not a finite number.")
-    known = pd.MultiIndex.from_frame(images[KEY])
+    known = pd.MultiIndex.from_frame(images[IMAGE_KEY])
     if file.suffix != ".csv":
         names = [f"{folders.get(dataset, dataset)}_{image.replace('/', '_')}" for dataset, image in known]
         known, names = known[pd.Index(names).isin(quality.index)], [name for name in names if name in quality.index]
@@ -74,7 +74,7 @@ def pooled(scores: Mapping[str, pd.Series], quality: pd.Series) -> pd.DataFrame:
         x, y = values.loc[quality.index].to_numpy(np.float64), quality.to_numpy()
         row = {"scores": name, "n": len(y), "srcc": srcc(x, y), "plcc": plcc(x, y)}
         rows.append({**row, "rmse": rmse(np.polynomial.Polynomial.fit(x, y, 1)(x), y)})
-    return pd.DataFrame(rows, columns=COLUMNS)
+    return pd.DataFrame(rows, columns=POOLED_FIGURES)
 
 
 def label_baselines(labels: pd.DataFrame, quality: pd.Series) -> dict[str, pd.Series]:
@@ -88,7 +88,7 @@ def label_baselines(labels: pd.DataFrame, quality: pd.Series) -> dict[str, pd.Se
         Native, min-max, z-score, and each dataset's own least-squares line to the quality ("oracle line": the most that
         one line a dataset can do), indexed by (dataset, image).
     """
-    mos = labels.set_index(KEY)["mos"]
+    mos = labels.set_index(IMAGE_KEY)["mos"]
     groups = mos.groupby("dataset")
     low, high = groups.transform("min"), groups.transform("max")
     return {
@@ -116,8 +116,8 @@ def align_run(predictions: pd.DataFrame, labels: pd.DataFrame, quality: pd.Serie
     Raises:
         ScoreError: no rated image is in the test part, or the table of predictions is of another partition.
     """
-    part = labels.set_index(KEY)["part"]
-    rows = predictions.set_index(KEY)
+    part = labels.set_index(IMAGE_KEY)["part"]
+    rows = predictions.set_index(IMAGE_KEY)
     tested = rows.index[rows["part"] == "test"]
     if len(stray := tested[part.reindex(tested).ne("test")]):
         raise ScoreError(
@@ -159,7 +159,7 @@ def align_study(study: Study, quality: Path, lists: Path | None = None) -> tuple
         aligned.append(found.assign(model=model, split=split, excluded=excluded))
     if not aligned:
         raise ScoreError("\n".join(refused))
-    return pd.concat(aligned, ignore_index=True)[OF_STUDY], refused
+    return pd.concat(aligned, ignore_index=True)[STUDY_FIGURES], refused
 
 
 def align_lists(lists: Path, quality: Path) -> pd.DataFrame:
@@ -167,7 +167,7 @@ def align_lists(lists: Path, quality: Path) -> pd.DataFrame:
     labels = read_listed_labels(lists)
     rated = read_quality(quality, labels, {dataset: folder for dataset, (folder, _) in LISTED.items()})
     found = pooled(label_baselines(labels, rated), rated)
-    return found.assign(model=LISTS_ALONE, split=0, excluded=0)[OF_STUDY]
+    return found.assign(model=LISTS_ALONE, split=0, excluded=0)[STUDY_FIGURES]
 
 
 def told_by_runs(runs: Sequence[Run]) -> pd.DataFrame:
@@ -177,13 +177,13 @@ def told_by_runs(runs: Sequence[Run]) -> pd.DataFrame:
         for run in runs
         for row in run.metrics["alignment"]
     ]
-    return pd.DataFrame(rows, columns=OF_STUDY)
+    return pd.DataFrame(rows, columns=STUDY_FIGURES)
 
 
 def _labels(run: Run | None, rows: pd.DataFrame, lists: Path | None) -> tuple[pd.DataFrame, dict[str, str]]:
     if run is not None:
         folders = {name: node["folder"] for name, node in run.settings["datasets"].items()}
-        return pd.read_csv(run.folder / FILES["labels"], dtype={"image": str}), folders
+        return pd.read_csv(run.folder.file("labels"), dtype={"image": str}), folders
     folders = {dataset: folder for dataset, (folder, _) in LISTED.items()}
     return read_listed_labels(lists, int(rows["split"].iloc[0])) if lists else rows, folders
 

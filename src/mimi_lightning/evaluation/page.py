@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,12 +17,10 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from mimi_lightning.evaluation import tables
-from mimi_lightning.evaluation.protocol import OVER_DATASETS, SHOWN, titled
+from mimi_lightning.evaluation.findings import Report
+from mimi_lightning.evaluation.protocol import FIGURES, OVER_DATASETS, titled
 from mimi_lightning.evaluation.study import Run, described_datasets
 from mimi_lightning.progress import in_threads
-
-if TYPE_CHECKING:
-    from mimi_lightning.evaluation.report import Report
 
 WORST = 12  # pictures of each model, split and dataset that are shown as misses
 PICTURES = 1500  # embedded at most; the others are told by name
@@ -46,24 +44,24 @@ def write_page(report: Report, file: Path, images: Path | None = None, progress:
     data = {**_numbers(report), "pictures": _pictures(report.study.tested, folders, progress)}
     # A script ends at the first </script>, wherever it stands: also in the name of a picture.
     text = json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
-    page = _part("page.html").replace("/* style */", _part("page.css")).replace("/* script */", _part("page.js"))
+    page = _asset("page.html").replace("/* style */", _asset("page.css")).replace("/* script */", _asset("page.js"))
     file.write_text(page.replace("/* data */", text), encoding="utf-8")
 
 
-def _part(name: str) -> str:
+def _asset(name: str) -> str:
     return files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
 def _numbers(report: Report) -> dict[str, Any]:
     study = report.study
     return {
-        "figures": {figure: titled(figure, report.fits) for figure in SHOWN},
+        "figures": {figure: titled(figure, report.fits) for figure in FIGURES},
         "lower": tables.LOWER_IS_BETTER,
         "means": OVER_DATASETS,
         "models": study.models,
         "images": int(study.tested.drop_duplicates(["dataset", "image"]).shape[0]),
         "summary": _records(report.summary),
-        "results": _records(report.results[["model", "split", "dataset", "n", *SHOWN, "srcc_low", "srcc_high"]]),
+        "results": _records(report.results[["model", "split", "dataset", "n", *FIGURES, "srcc_low", "srcc_high"]]),
         "details": [{"title": title, "grid": grid} for title, grid in reversed(list(tables.details(report)))],
         "notes": list(report.notes),
         "points": [_points(*group) for group in study.tested.groupby(["model", "split", "dataset"])],

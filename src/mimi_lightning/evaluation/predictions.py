@@ -16,78 +16,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
-from torch import Tensor
 
 from mimi_lightning.config import SPLITS
 from mimi_lightning.data.annotations import PARTS
 from mimi_lightning.errors import ScoreError
-from mimi_lightning.module import QualityModel
 
-COLUMNS = [
+PREDICTION_COLUMNS = [
     *("run", "dataset", "split", "part", "image", "mos", "proxy", "prediction", "aligned"),
     *("distortion", "level"),
 ]
 UNSEEN = "unseen"  # part of a dataset that the model was not trained on
 NEEDED = ("dataset", "split", "mos", "proxy")
 NUMBERS = ("mos", "proxy", "prediction", "aligned", "level")
-KEY = ["run", "dataset", "split", "image"]
-
-
-@torch.no_grad()
-def make_predictions(
-    annotations: pd.DataFrame, scores: Mapping[str, Tensor], model: QualityModel, run: str, split: int
-) -> pd.DataFrame:
-    """Join collected scores with the annotations they belong to.
-
-    Args:
-        annotations: annotations table with the split's `part`.
-        scores: `index` (row of the annotations), `proxy` and `prediction` (native scale), each [N].
-        model: aligns the labels of the datasets that it knows.
-        run: name of the run.
-        split: 1..10.
-
-    Returns:
-        The predictions table, sorted by dataset and image.
-    """
-    rows = annotations.loc[scores["index"].numpy(), ["dataset", "part", "image", "mos", "distortion", "level"]]
-    rows = rows.assign(
-        run=run,
-        split=split,
-        proxy=scores["proxy"].numpy(),
-        prediction=scores["prediction"].double().numpy(),
-        aligned=np.nan,
-    )
-    known = rows["dataset"].isin(model.names)
-    number = torch.tensor(rows.loc[known, "dataset"].map(model.names.index).to_numpy(np.int64))
-    rows.loc[known, "aligned"] = model.align(torch.tensor(rows.loc[known, "mos"].to_numpy()), number).double().numpy()
-    return rows.sort_values(["dataset", "image"], ignore_index=True)[COLUMNS]
-
-
-@torch.no_grad()
-def mapping_curves(model: QualityModel, predictions: pd.DataFrame, points: int = 300) -> pd.DataFrame:
-    """The score mapper of every dataset over the proxy axis: where scores, aligned labels and published ranges lie.
-
-    Ends of a range that are farther from all scores than these are from each other are not reached.
-
-    Returns:
-        Columns dataset, proxy, mos (native scale).
-    """
-    seen = predictions[["proxy", "aligned"]]
-    low, high = float(seen.min().min()), float(seen.max().max())
-    number = torch.arange(len(model.names))[:, None].expand(-1, 2)
-    ends = model.mapper.inverse(model.scale.ends(), number).clamp(2 * low - high, 2 * high - low)
-    proxy = torch.linspace(min(low, float(ends.min())), max(high, float(ends.max())), points)
-    curves = {name: model.predict_mos(proxy, torch.full((points,), n)) for n, name in enumerate(model.names)}
-    return pd.concat(
-        pd.DataFrame({"dataset": name, "proxy": proxy.numpy(), "mos": mos.double().numpy()})
-        for name, mos in curves.items()
-    )
+ROW = ["run", "dataset", "split", "image"]
 
 
 def read_predictions(file: Path) -> pd.DataFrame:
@@ -97,7 +42,8 @@ def read_predictions(file: Path) -> pd.DataFrame:
         file: CSV with columns dataset, split, mos and proxy; others may be absent. Rows without a part count as test.
 
     Returns:
-        All `COLUMNS` and `model`: the run's name without its split, or the file's name where the table has no runs.
+        All `PREDICTION_COLUMNS` and `model`: the run's name without its split, or the file's name where the table has
+        no runs.
 
     Raises:
         ScoreError: a file that cannot be read, a column absent, a row with a missing or wrong value, an image twice.
@@ -110,7 +56,7 @@ def read_predictions(file: Path) -> pd.DataFrame:
         raise ScoreError(f"{file} has no column '{absent[0]}'; it needs {', '.join(NEEDED)}.")
     if table.empty:
         raise ScoreError(f"{file} holds no rows.")
-    table = table.assign(**{column: None for column in COLUMNS if column not in table})
+    table = table.assign(**{column: None for column in PREDICTION_COLUMNS if column not in table})
     for column in NUMBERS:
         table[column] = pd.to_numeric(table[column], errors="coerce").astype("float64")
     named = table["image"].notna()
@@ -120,9 +66,9 @@ def read_predictions(file: Path) -> pd.DataFrame:
     _refuse(~table["split"].isin(SPLITS), table, file, f"a split that is not one of {SPLITS.start} to {SPLITS[-1]}")
     _refuse(table["dataset"].isna(), table, file, "no dataset")
     _refuse(~table["part"].isin([*PARTS, UNSEEN]), table, file, f"a part other than {', '.join(PARTS)}, {UNSEEN}")
-    _refuse(table.duplicated(KEY) & named, table, file, "an image that stands in this split twice")
+    _refuse(table.duplicated(ROW) & named, table, file, "an image that stands in this split twice")
     model = [re.sub(r"/split\d+$", "", run) for run in table["run"]]
-    return table[COLUMNS].astype({"split": int}).assign(model=model)
+    return table[PREDICTION_COLUMNS].astype({"split": int}).assign(model=model)
 
 
 def _refuse(bad: pd.Series, table: pd.DataFrame, file: Path, fault: str) -> None:

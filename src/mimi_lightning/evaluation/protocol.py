@@ -16,7 +16,7 @@ from mimi_lightning.metrics import FITS, correlations, fitted_figures, weighted_
 MEANS = ("weighted", "mean")  # rows over all datasets
 BY_SPLIT = {name: f"{name} by split" for name in MEANS}  # over splits: how the figure of each split varies
 OVER_DATASETS = (*MEANS, *BY_SPLIT.values())
-SHOWN = {
+FIGURES = {
     "srcc": "SRCC",
     "krcc": "KRCC",
     "plcc": "PLCC",
@@ -30,7 +30,7 @@ FITTED = {"least": "least-residual fit", "published": "published fit"}  # what k
 
 def titled(figure: str, fits: str) -> str:
     """Heading of a figure: where it follows a fit, with the kind of that."""
-    return SHOWN[figure] + (f" ({FITTED[fits]})" if figure.endswith(("4p", "5p")) else "")
+    return FIGURES[figure] + (f" ({FITTED[fits]})" if figure.endswith(("4p", "5p")) else "")
 
 
 def score_run(predictions: pd.DataFrame, sizes: Mapping[str, int], fits: str = "least") -> pd.DataFrame:
@@ -47,7 +47,7 @@ def score_run(predictions: pd.DataFrame, sizes: Mapping[str, int], fits: str = "
     """
     rows = {name: _figures(group, fits) for name, group in predictions.groupby("dataset")}
     table = pd.DataFrame.from_dict(rows, orient="index")
-    comparable = table[[name for name in SHOWN if not name.startswith("rmse")]]  # RMSE has native units
+    comparable = table[[name for name in FIGURES if not name.startswith("rmse")]]  # RMSE has native units
     table.loc["weighted"] = {name: weighted_mean(comparable[name].to_dict(), sizes) for name in comparable}
     table.loc["mean"] = comparable.mean(skipna=False)
     table.loc[["weighted", "mean"], "n"] = table["n"].sum()
@@ -56,7 +56,7 @@ def score_run(predictions: pd.DataFrame, sizes: Mapping[str, int], fits: str = "
 
 
 def _figures(group: pd.DataFrame, fits: str) -> dict[str, float | str]:
-    row = {"n": len(group), "note": "", **dict.fromkeys(SHOWN, math.nan)}
+    row = {"n": len(group), "note": "", **dict.fromkeys(FIGURES, math.nan)}
     notes = {}  # a dictionary, since one cause may spoil all
     for figures in (correlations, *(partial(fitted_figures, curve=curve, fits=fits) for curve in FITS[fits])):
         try:
@@ -68,7 +68,7 @@ def _figures(group: pd.DataFrame, fits: str) -> dict[str, float | str]:
 
 def terminal_table(figures: pd.DataFrame, title: str) -> Table:
     """The figures as a table for the terminal."""
-    shown = {key: heading for key, heading in SHOWN.items() if key != "rmse_5p"}  # 80 columns have no room for it
+    shown = {key: heading for key, heading in FIGURES.items() if key != "rmse_5p"}  # 80 columns have no room for it
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
     table.add_column("dataset", no_wrap=True)
     for heading in ("images", *shown.values()):

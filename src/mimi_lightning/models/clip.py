@@ -6,17 +6,17 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 import open_clip
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from mimi_lightning.contracts import Judgement, Regressor
 from mimi_lightning.errors import ConfigError
 from mimi_lightning.models.prompts import PromptTree, cut_sequences, joint_prompts, require_causal, text_tower
 from mimi_lightning.models.towers import encode_image
-from mimi_lightning.vocabulary import DISTORTIONS, QUALITIES, SCENES
+from mimi_lightning.vocabulary import DISTORTION_GROUPS, QUALITIES, SCENES
 
 # What OpenAI's archives hold besides tensors of the model.
 NO_WEIGHTS = ("input_resolution", "context_length", "vocab_size")
@@ -26,16 +26,7 @@ NO_WEIGHTS = ("input_resolution", "context_length", "vocab_size")
 PORTION = 16
 
 
-class Judgement(NamedTuple):
-    """What the regressor thinks of B pictures; probabilities in the order of the vocabulary."""
-
-    proxy: Tensor  # [B], 1..5
-    quality: Tensor  # [B, 5]
-    scene: Tensor  # [B, 9]
-    distortion: Tensor  # [B, 11]
-
-
-class CLIPRegressor(nn.Module):
+class CLIPRegressor(Regressor):
     """Joint probability of quality, scene and distortion (MIMI-CLIP).
 
     p(quality, scene, distortion) = softmax of the logits s <image, text> over all 495 prompts, averaged over the
@@ -50,6 +41,8 @@ class CLIPRegressor(nn.Module):
             open_clip state dict, or `none`.
         checkpointing: compute activations again in the backward pass instead of keeping them: slower, less memory.
     """
+
+    judges = ("quality", "scene", "distortion")
 
     def __init__(
         self, name: str, model: str = "ViT-B-32-quickgelu", weights: str = "openai", checkpointing: bool = False
@@ -69,12 +62,11 @@ class CLIPRegressor(nn.Module):
         self.register_buffer("grades", torch.arange(1.0, len(QUALITIES) + 1), persistent=False)
         self._kept: tuple[tuple, Tensor] | None = None
 
-    def forward(self, patches: Tensor) -> Tensor:
-        """Uint8 stacks of patches [B, P, 3, side, side] to proxy scores [B] in float32, 1..5."""
-        return self.judge(patches).proxy
+    def forward(self, patches: Tensor) -> Judgement:
+        """Proxy scores, 1..5, and the marginal probabilities of the joint distribution that they come from.
 
-    def judge(self, patches: Tensor) -> Judgement:
-        """Proxy scores, and the marginal probabilities of the joint distribution that they come from.
+        Args:
+            patches: uint8 stacks of P patches, [B, P, 3, side, side].
 
         Raises:
             ConfigError: not stacks of patches of the model's own size.
@@ -85,9 +77,10 @@ class CLIPRegressor(nn.Module):
             # Logits are linear in the image: their mean over patches is the logit of the patches' mean.
             image = normalize(image.float(), dim=-1).unflatten(0, patches.shape[:2]).mean(1)
             logits = self.clip.logit_scale.float().exp() * image @ normalize(text.float(), dim=-1).T
-            joint = logits.softmax(-1).unflatten(-1, (len(QUALITIES), len(SCENES), len(DISTORTIONS)))
-            quality = joint.sum((2, 3))
-            return Judgement(quality @ self.grades.float(), quality, joint.sum((1, 3)), joint.sum((1, 2)))
+            joint = logits.softmax(-1).unflatten(-1, (len(QUALITIES), len(SCENES), len(DISTORTION_GROUPS)))
+            marginals = joint.sum((2, 3)), joint.sum((1, 3)), joint.sum((1, 2))
+            tasks = dict(zip(self.judges, marginals, strict=True))
+            return Judgement(tasks["quality"] @ self.grades.float(), tasks=tasks)
 
     def image_features(self, patches: Tensor) -> Tensor:
         """Features [N, D] of uint8 patches [N, 3, side, side], not normalised."""

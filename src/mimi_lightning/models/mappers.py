@@ -6,61 +6,96 @@ import numpy as np
 import torch
 from scipy.optimize import elementwise
 from torch import Tensor, nn
+from torch.nn.functional import smooth_l1_loss, softplus
 
+from mimi_lightning.contracts import Mapper
 from mimi_lightning.errors import ScoreError
 from mimi_lightning.models.monotone import MonotoneStack, MonotoneTable
+from mimi_lightning.models.targets import TOP
 
 
-class MINN(nn.Module):
+class Identity(Mapper):
+    """No mapper: y = q, the regressor predicts the target scale of every dataset itself."""
+
+    def forward(self, q: Tensor, dataset: Tensor) -> Tensor:
+        """See `Mapper.forward`."""
+        return torch.broadcast_tensors(q, dataset)[0]
+
+    inverse = forward
+
+
+class Linear(Mapper):
+    """A straight line of each dataset: y = softplus(a_d) q + b_d.
+
+    Lines start at slope 10, the width of the target scale, and offset 0.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__(names)
+        self.slope = nn.Parameter(torch.full((len(names),), TOP, dtype=torch.float32).expm1().log())
+        self.offset = nn.Parameter(torch.zeros(len(names), dtype=torch.float32))
+
+    def forward(self, q: Tensor, dataset: Tensor) -> Tensor:
+        """See `Mapper.forward`."""
+        return softplus(self.slope)[dataset] * q + self.offset[dataset]
+
+    def inverse(self, y: Tensor, dataset: Tensor) -> Tensor:
+        """Proxy score q = (y - b_d) / softplus(a_d)."""
+        return (y - self.offset[dataset]) / softplus(self.slope)[dataset]
+
+
+class MINN(Mapper):
     """Monotonic invertible networks of all datasets at once.
 
     x1 = q, x2 = M(q); K blocks y1 = x1 + F(x2), y2 = x2 + G(y1), each taking the former block's outputs.
     Every dataset has its own increasing M, F and G, so its q -> y2 increases strictly and maps the real line
-    onto itself.
+    onto itself. To the loss it offers how far y1 is from y2, and how far apart the published ranges lie when its
+    blocks pull them back to the proxy axis.
 
     Source: Chen, Xiao, Shen, Wang, "Monotonic and Invertible Network", IJCV 133(11), 2025.
 
-    It computes in float32 under any precision of the trainer (double after `.double()`).
-
     Args:
-        datasets: number D of datasets; whoever holds the mapper keeps their names in the order of its indices.
+        names: of the D datasets.
         blocks: number K of coupled blocks.
         hidden: widths of the hidden layers of every integrand.
         cells: cells of the integrals' table on each side of 0.
         reach: that table spans [-reach, reach]; beyond it M, F and G are straight lines.
     """
 
+    offers = ("agreement", "range")
+
     def __init__(
         self,
-        datasets: int,
+        names: Sequence[str],
         blocks: int = 1,
         hidden: Sequence[int] = (100, 100, 100),
         cells: int = 640,
         reach: float = 64.0,
     ) -> None:
-        super().__init__()
-        self.datasets = datasets
+        super().__init__(names)
+        self.datasets = len(self.names)
         self.blocks = blocks
         self.reach = reach
         # Function `role * D + dataset`, with the roles M, F_1, G_1, F_2, G_2, ...
-        self.functions = MonotoneStack((1 + 2 * blocks) * datasets, hidden, cells, reach)
+        self.functions = MonotoneStack((1 + 2 * blocks) * self.datasets, hidden, cells, reach)
 
-    def tabulate(self) -> MonotoneTable:
-        """Evaluate all networks once; pass the table to the methods below to use it for several of them."""
-        return self.functions.tabulate()
+    def forward(self, q: Tensor, dataset: Tensor) -> Tensor:
+        """See `Mapper.forward`."""
+        return self.outputs(q, dataset, self.functions.tabulate())[1]
 
-    def forward(self, q: Tensor, dataset: Tensor, table: MonotoneTable | None = None) -> tuple[Tensor, Tensor]:
-        """Map proxy scores to the target scale of their dataset.
+    def learn(self, q: Tensor, dataset: Tensor, ends: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Predictions y2, SmoothL1(y1, y2) as `agreement`, and as `range` the spread of the ends pulled back.
 
-        Args:
-            q: proxy scores, [B] or any shape.
-            dataset: index 0..D-1 of each score's dataset, int64, broadcastable with q.
-            table: result of `tabulate`, to save the work.
-
-        Returns:
-            y1 and y2 in q's shape. y2 is the prediction; training makes y1 agree with it.
+        An end m is pulled back to the x1 of the block inverse at y1 = y2 = m. See `Mapper.learn`.
         """
-        table = self.tabulate() if table is None else table
+        table = self.functions.tabulate()
+        y1, y2 = self.outputs(q, dataset, table)
+        every = torch.arange(len(ends), device=ends.device)[:, None]
+        pulled_back, _ = self.block_inverse(ends, ends, every, table)
+        return y2, {"agreement": smooth_l1_loss(y1, y2), "range": range_spread(pulled_back)}
+
+    def outputs(self, q: Tensor, dataset: Tensor, table: MonotoneTable) -> tuple[Tensor, Tensor]:
+        """Both outputs of the last block, y1 and y2, by the table of its functions; shapes as those of `forward`."""
         q = q.to(table.density.dtype)
         y1, y2 = q, table(q, dataset)
         for forward_role, back_role in self._block_roles():
@@ -68,31 +103,27 @@ class MINN(nn.Module):
             y2 = y2 + table(y1, back_role + dataset)
         return y1, y2
 
-    def block_inverse(
-        self, y1: Tensor, y2: Tensor, dataset: Tensor, table: MonotoneTable | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def block_inverse(self, y1: Tensor, y2: Tensor, dataset: Tensor, table: MonotoneTable) -> tuple[Tensor, Tensor]:
         """Undo the blocks in closed form: x2 = y2 - G(y1), x1 = y1 - F(x2).
 
-        At y1 = y2 = m this is the pull-back in the objective's range term. It is *not* the inverse of q -> y2(q),
-        since nothing ties x2 to M(x1) there: see `inverse`.
+        At y1 = y2 = m this is *not* the inverse of q -> y2(q), since nothing ties x2 to M(x1) there: see `inverse`.
 
         Args:
             y1: first outputs, any shape.
             y2: second outputs, same shape.
             dataset: index of each score's dataset, int64, broadcastable.
-            table: result of `tabulate`, to save the work.
+            table: of its functions.
 
         Returns:
             x1 and x2 in the same shape.
         """
-        table = self.tabulate() if table is None else table
         x1, x2 = y1.to(table.density.dtype), y2.to(table.density.dtype)
         for forward_role, back_role in reversed(self._block_roles()):
             x2 = x2 - table(x1, back_role + dataset)
             x1 = x1 - table(x2, forward_role + dataset)
         return x1, x2
 
-    def inverse(self, y: Tensor, dataset: Tensor, table: MonotoneTable | None = None) -> Tensor:
+    def inverse(self, y: Tensor, dataset: Tensor) -> Tensor:
         """Proxy score q with y2(q) = y: the true inverse of the mapping.
 
         The root is bracketed and found in float64 on the CPU. Gradients follow the implicit function theorem:
@@ -101,7 +132,6 @@ class MINN(nn.Module):
         Args:
             y: scores on the target scale, any shape.
             dataset: index of each score's dataset, int64, broadcastable with y.
-            table: result of `tabulate`, to save the work.
 
         Returns:
             q in y's shape, with y's precision but at least the mapper's.
@@ -109,7 +139,7 @@ class MINN(nn.Module):
         Raises:
             ScoreError: a score is not finite, or so far outside that no proxy score reaches it.
         """
-        table = self.tabulate() if table is None else table
+        table = self.functions.tabulate()
         exact = table.to("cpu", torch.float64)
         target, which = torch.broadcast_tensors(y.to("cpu", torch.float64), dataset.cpu())
         q = self._find_root(target, which, exact)
@@ -123,7 +153,7 @@ class MINN(nn.Module):
             raise ScoreError(f"cannot invert the mapping: score {_first(~y.isfinite())} is not finite")
 
         def miss(q: np.ndarray, y: np.ndarray, dataset: np.ndarray) -> np.ndarray:
-            return self(torch.from_numpy(q), torch.from_numpy(dataset.astype(np.int64)), table)[1].numpy() - y
+            return self.outputs(torch.from_numpy(q), torch.from_numpy(dataset.astype(np.int64)), table)[1].numpy() - y
 
         args = y.numpy(), dataset.numpy()
         start = np.full(y.shape, self.reach)
@@ -137,15 +167,21 @@ class MINN(nn.Module):
     def _attach_gradient(self, q: Tensor, y: Tensor, dataset: Tensor, table: MonotoneTable) -> Tensor:
         """A Newton step from the root, less its value: q stays as it is and gains its gradient."""
         q = q.detach().requires_grad_()
-        _, y2 = self(q, dataset, table)
+        _, y2 = self.outputs(q, dataset, table)
         (slope,) = torch.autograd.grad(y2.sum(), q, retain_graph=True)
-        _, y2 = self(q.detach(), dataset, table)
+        _, y2 = self.outputs(q.detach(), dataset, table)
         step = (y2 - y) / slope
         return q.detach() - (step - step.detach())
 
     def _block_roles(self) -> list[tuple[int, int]]:
         """Index of the first dataset's F and G, for every block."""
         return [((1 + 2 * k) * self.datasets, (2 + 2 * k) * self.datasets) for k in range(self.blocks)]
+
+
+def range_spread(ends: Tensor) -> Tensor:
+    """(1/D) sum_d (|lo_d - min_e lo_e| + |hi_d - max_e hi_e|) of D proxy ranges [lo_d, hi_d], [D, 2]."""
+    low, high = ends.unbind(dim=1)
+    return ((low - low.amin()) + (high.amax() - high)).mean()
 
 
 def _first(mask: Tensor) -> int:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from mimi_lightning.errors import ConfigError
 from mimi_lightning.models.towers import run_blocks
-from mimi_lightning.vocabulary import DISTORTIONS, QUALITIES, SCENES
+from mimi_lightning.vocabulary import DISTORTION_GROUPS, QUALITIES, SCENES
 
 Prefix = tuple[int, ...]
 
@@ -29,7 +29,7 @@ def joint_prompts() -> list[str]:
     """The published prompts, one for every quality, scene and distortion, in this order of the axes."""
     return [
         f"a photo of a {scene} with {distortion} artifacts, which is of {quality} quality"
-        for quality, scene, distortion in product(QUALITIES, SCENES, DISTORTIONS)
+        for quality, scene, distortion in product(QUALITIES, SCENES, DISTORTION_GROUPS)
     ]
 
 
@@ -78,7 +78,9 @@ class PromptTree(nn.Module):
             Text features [N, D], as open_clip's `encode_text` gives them, not normalised.
         """
         dtype = tower.transformer.get_cast_dtype()
-        states = tower.token_embedding(self.tokens).to(dtype) + tower.positional_embedding.to(dtype)[self.depth]
+        # Looked up as an embedding: threads would add the gradients of a plain index in an order of their own.
+        positions = nn.functional.embedding(self.depth, tower.positional_embedding.to(dtype))
+        states = tower.token_embedding(self.tokens).to(dtype) + positions
         heads = tower.transformer.resblocks[0].attn.num_heads
         states = run_blocks(tower.transformer, states, self.mask.to(dtype).repeat_interleave(heads, 0))
         features = tower.ln_final(states.flatten(0, 1)[self.ends])

@@ -9,12 +9,13 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mimi_lightning.contracts import Judgement, Regressor
 from mimi_lightning.errors import ConfigError
 from mimi_lightning.models.backbones import make_backbone
 from mimi_lightning.models.pooling import SymmetricBilinearPool
 
 
-class BilinearRegressor(nn.Module):
+class BilinearRegressor(Regressor):
     """Backbone, bilinear pooling, fully connected head (MIMI-ResNet and MIMI-VGG).
 
     Args:
@@ -49,18 +50,19 @@ class BilinearRegressor(nn.Module):
         # Kaiming's variance counts the C^2 inputs of the unpacked layer; a packed weight is the mean of two of its own.
         nn.init.normal_(self.head[0].weight, std=2**0.5 / channels)
         self.head[0].weight.data /= self.pool.scale
+        self.train()  # Lightning does not call it: what is frozen has to be in evaluation from the beginning
 
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Uint8 images [B, 3, H, W] to proxy scores [B] in float32.
+    def forward(self, images: torch.Tensor) -> Judgement:
+        """Proxy scores of uint8 images [B, 3, H, W].
 
         Only backbone and reduction follow autocast: Gram matrices overflow in float16, and scores in half precision
         collapse to a handful of ranks.
         """
-        if image.ndim != 4:
+        if images.ndim != 4:
             raise ConfigError(f"backbone {self.name} looks at pictures, not at stacks of patches: choose view=crop.")
-        features = self.reduce(self.backbone(image))
-        with torch.autocast(image.device.type, enabled=False):
-            return self.head(self.pool(features.float())).squeeze(-1)
+        features = self.reduce(self.backbone(images))
+        with torch.autocast(images.device.type, enabled=False):
+            return Judgement(self.head(self.pool(features.float())).squeeze(-1))
 
     def train(self, mode: bool = True) -> BilinearRegressor:
         """Switch to training or evaluation; what is frozen stays in evaluation."""

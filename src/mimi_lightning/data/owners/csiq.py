@@ -10,7 +10,7 @@ from mimi_lightning.data.owners.folder import label_file, list_pictures, match_p
 from mimi_lightning.data.owners.sheets import read_sheet
 from mimi_lightning.errors import DatasetError
 
-SHEET, HEADER_ROW, COLUMNS = "all_by_image", 4, "D:I"
+SHEET, HEADER_ROW, SHEET_COLUMNS = "all_by_image", 4, "D:I"
 NEEDED = ("image", "dst_type", "dst_lev", "dmos_std", "dmos")
 KINDS = {  # in the sheet: folder, token in the file name, distortion
     "noise": ("awgn", "AWGN", "white noise"),
@@ -32,12 +32,12 @@ def read(folder: Path) -> pd.DataFrame:
         DatasetError: the sheet is missing or of another form, or the labels do not agree with the pictures.
     """
     labels = label_file(folder, "csiq.DMOS.xlsx")
-    sheet = read_sheet(labels, sheet_name=SHEET, header=HEADER_ROW - 1, usecols=COLUMNS)
+    sheet = read_sheet(labels, sheet_name=SHEET, header=HEADER_ROW - 1, usecols=SHEET_COLUMNS)
     sheet.columns = [str(column).strip() for column in sheet.columns]
     if not set(NEEDED) <= set(sheet.columns):
         raise DatasetError(
             f"{labels}: sheet '{SHEET}' must have the header {', '.join(NEEDED)} on row {HEADER_ROW} within the "
-            f"columns {COLUMNS}; found {', '.join(sheet.columns)}."
+            f"columns {SHEET_COLUMNS}; found {', '.join(sheet.columns)}."
         )
     sheet = sheet.dropna(subset=["image", "dmos"])
     names = sheet["image"].map(_name)

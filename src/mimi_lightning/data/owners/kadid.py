@@ -11,7 +11,7 @@ from mimi_lightning.data.owners.folder import label_file, list_pictures, match_p
 from mimi_lightning.data.owners.sheets import read_csv
 from mimi_lightning.errors import DatasetError
 
-DISTORTIONS = (  # code 01 first
+CODES = (  # code 01 first
     "gaussian blur",
     "lens",
     "motion",
@@ -61,7 +61,7 @@ def read(folder: Path) -> pd.DataFrame:
             "mos": table["dmos"],
             "std": table["var"],
             "reference": "images/" + table["ref_img"],
-            "distortion": [DISTORTIONS[distortion - 1] for distortion, _ in codes],
+            "distortion": [CODES[distortion - 1] for distortion, _ in codes],
             "level": [level for _, level in codes],
         }
     )
@@ -69,6 +69,6 @@ def read(folder: Path) -> pd.DataFrame:
 
 def _codes(name: str, labels: Path) -> tuple[int, int]:
     match = DISTORTED.fullmatch(name)
-    if not match or not 1 <= int(match[1]) <= len(DISTORTIONS):
+    if not match or not 1 <= int(match[1]) <= len(CODES):
         raise DatasetError(f"{labels}: '{name}' is not a name like I01_25_05.png (reference, distortion, level).")
     return int(match[1]), int(match[2])

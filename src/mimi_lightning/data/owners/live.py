@@ -11,7 +11,7 @@ from mimi_lightning.data.owners.matlab import read_vector, require_equal_lengths
 from mimi_lightning.errors import DatasetError
 
 WORST = 111.7747  # the largest realigned DMOS; mos = WORST - dmos
-DISTORTIONS = {  # the labels follow each other in this order of the folders
+FOLDERS = {  # the labels follow each other in this order of the folders
     "jp2k": "jpeg2000 compression",
     "jpeg": "jpeg compression",
     "wn": "white noise",
@@ -35,7 +35,7 @@ def read(folder: Path) -> pd.DataFrame:
     labels = label_file(folder, "dmos_realigned.mat", "dmos.mat")
     references = label_file(folder, "refnames_all.mat")
     realigned = labels.name == "dmos_realigned.mat"
-    images = [(kind, name) for kind in DISTORTIONS for name in list_pictures(folder / kind)]
+    images = [(kind, name) for kind in FOLDERS for name in list_pictures(folder / kind)]
     columns = {
         "dmos": read_vector(labels, "dmos_new" if realigned else "dmos"),
         "orgs": read_vector(labels, "orgs"),
@@ -46,12 +46,12 @@ def read(folder: Path) -> pd.DataFrame:
     require_equal_lengths(labels, **columns)
     if len(columns["dmos"]) != len(images):
         raise DatasetError(
-            f"{labels} labels {len(columns['dmos'])} pictures, but the folders {', '.join(DISTORTIONS)} "
+            f"{labels} labels {len(columns['dmos'])} pictures, but the folders {', '.join(FOLDERS)} "
             f"of {folder} hold {len(images)}. Unpack the dataset again."
         )
     rows = pd.DataFrame(columns).assign(
         image=[f"{kind}/{name}" for kind, name in images],
-        distortion=[DISTORTIONS[kind] for kind, _ in images],
+        distortion=[FOLDERS[kind] for kind, _ in images],
         reference=lambda table: "refimgs/" + table["reference"],
         mos=lambda table: WORST - table["dmos"],
     )

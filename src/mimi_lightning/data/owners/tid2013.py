@@ -11,7 +11,7 @@ from mimi_lightning.data.owners.folder import label_file, list_pictures, match_p
 from mimi_lightning.data.owners.sheets import read_csv
 from mimi_lightning.errors import DatasetError
 
-DISTORTIONS = (  # code 01 first; the owners' words where no published one says the same
+CODES = (  # code 01 first; the owners' words where no published one says the same
     "white noise",
     "additive noise in color components",
     "spatially correlated noise",
@@ -61,7 +61,7 @@ def read(folder: Path) -> pd.DataFrame:
         "image": _spell(names, folder / "distorted_images", labels),
         "mos": table[0],
         "reference": _spell(references, folder / "reference_images", labels),
-        "distortion": [DISTORTIONS[distortion - 1] for _, distortion, _ in codes],
+        "distortion": [CODES[distortion - 1] for _, distortion, _ in codes],
         "level": [level for _, _, level in codes],
     }
     return pd.DataFrame(rows | _read_std(folder / "mos_std.txt", len(table)))
@@ -69,7 +69,7 @@ def read(folder: Path) -> pd.DataFrame:
 
 def _codes(name: str, labels: Path) -> tuple[str, int, int]:
     match = DISTORTED.fullmatch(name)
-    if not match or not 1 <= int(match[2]) <= len(DISTORTIONS):
+    if not match or not 1 <= int(match[2]) <= len(CODES):
         raise DatasetError(f"{labels}: '{name}' is not a name like i01_24_5.bmp (reference, distortion, level).")
     return match[1], int(match[2]), int(match[3])
 

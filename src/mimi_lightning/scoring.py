@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,11 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from mimi_lightning.data.datamodule import MixedDataModule
 from mimi_lightning.errors import ConfigError
-from mimi_lightning.evaluation.predictions import UNSEEN, make_predictions
-from mimi_lightning.evaluation.study import EVALUATIONS, FILES, FINISHED
+from mimi_lightning.evaluation.predictions import UNSEEN
 from mimi_lightning.module import QualityModel
+from mimi_lightning.quiet import quiet
+from mimi_lightning.results import make_predictions
+from mimi_lightning.run_folder import RunFolder, aside
 from mimi_lightning.train import make_data
 
 
@@ -39,18 +41,19 @@ def evaluate(checkpoint: Path, settings: dict[str, Any], labels: Path | None = N
         DatasetError: a dataset that cannot be read.
     """
     model = QualityModel.load(checkpoint)
-    run = checkpoint.resolve().parents[1]
+    run = RunFolder(checkpoint.resolve().parents[1])
     view = model.hparams.view
     data = make_data({**settings, "splits": None, "tasks": None, "view": {"train": view, "test": view}})
     data.setup()
-    _leave_out_trained(data, model, labels or run / FILES["labels"])
-    scores = _score(model, data, settings["trainer"])
-    data.table.loc[~data.table["dataset"].isin(model.names), "part"] = UNSEEN
-    name, split = _name(run, checkpoint)
-    predictions = make_predictions(data.table, scores, model, name, split)
-    file = out or run / EVALUATIONS / f"{'-'.join(data.names)}.csv"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    predictions.to_csv(file, index=False)
+    _leave_out_trained(data, model, labels or run.file("labels"))
+    file = out or run.evaluations / f"{'-'.join(data.names)}.csv"
+    with quiet(), run.held() if out is None else nullcontext():
+        scores = _score(model, data, settings["trainer"])
+        data.table.loc[~data.table["dataset"].isin(model.names), "part"] = UNSEEN
+        predictions = make_predictions(data.table, scores, model, *_name(run, checkpoint))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with aside(file) as draft:
+            predictions.to_csv(draft, index=False)
     return file
 
 
@@ -89,15 +92,14 @@ def _score(model: QualityModel, data: MixedDataModule, trainer: dict[str, Any]) 
     prediction = torch.full_like(proxy, torch.nan)
     dataset = data.table["dataset"].loc[index.numpy()]
     known = torch.tensor(dataset.isin(model.names).to_numpy())
-    number = torch.tensor(dataset[known.numpy()].map(model.names.index).to_numpy(int))
     with torch.no_grad():
-        prediction[known] = model.cpu().predict_mos(proxy[known], number)
+        prediction[known] = model.cpu().predict_mos(proxy[known], model.number(dataset[known.numpy()]))
     return {"index": index, "proxy": proxy, "prediction": prediction}
 
 
-def _name(run: Path, checkpoint: Path) -> tuple[str, int]:
+def _name(run: RunFolder, checkpoint: Path) -> tuple[str, int]:
     """The run's name and split; those of the file where there is no run."""
-    if not (run / FINISHED).is_file():
+    if not run.finished:
         return checkpoint.stem, 1
-    name = json.loads((run / FINISHED).read_text())["run"]
+    name = run.read_metrics()["run"]
     return name, int(name[-2:])

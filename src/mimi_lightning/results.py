@@ -1,4 +1,4 @@
-"""What a finished run leaves in its folder, and how it is shown."""
+"""What a model says of its images: the predictions table, and all else that a finished run leaves in its folder."""
 
 from __future__ import annotations
 
@@ -6,37 +6,89 @@ import json
 import platform
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from rich.console import Console
+from torch import Tensor
 
 from mimi_lightning import __version__
 from mimi_lightning.data.datamodule import MixedDataModule
 from mimi_lightning.errors import ScoreError
 from mimi_lightning.evaluation.alignment import align_run, read_quality
 from mimi_lightning.evaluation.figures import draw_mappings
-from mimi_lightning.evaluation.predictions import make_predictions, mapping_curves
-from mimi_lightning.evaluation.protocol import SHOWN, score_run, terminal_table
-from mimi_lightning.evaluation.study import FILES, FINISHED, read_run
+from mimi_lightning.evaluation.predictions import PREDICTION_COLUMNS
+from mimi_lightning.evaluation.protocol import FIGURES, score_run, terminal_table
+from mimi_lightning.evaluation.study import read_run
 from mimi_lightning.module import QualityModel
+from mimi_lightning.run_folder import FILES, RunFolder, aside
 
 HIDDEN = "hidden_quality.csv"  # at the root of the miniature datasets
 
 
-def write_results(
-    run: Path, name: str, data: MixedDataModule, model: QualityModel, checkpoint: Path, skipped: int
+@torch.no_grad()
+def make_predictions(
+    annotations: pd.DataFrame, scores: Mapping[str, Tensor], model: QualityModel, run: str, split: int
 ) -> pd.DataFrame:
-    """Write predictions.csv, labels.csv, mappings.csv, mappings.png and metrics.json.
+    """Join collected scores with the annotations they belong to.
+
+    Args:
+        annotations: annotations table with the split's `part`.
+        scores: `index` (row of the annotations), `proxy` and `prediction` (native scale), each [N].
+        model: aligns the labels of the datasets that it knows.
+        run: name of the run.
+        split: 1..10.
+
+    Returns:
+        The predictions table, sorted by dataset and image.
+    """
+    rows = annotations.loc[scores["index"].numpy(), ["dataset", "part", "image", "mos", "distortion", "level"]]
+    rows = rows.assign(
+        run=run,
+        split=split,
+        proxy=scores["proxy"].numpy(),
+        prediction=scores["prediction"].double().numpy(),
+        aligned=np.nan,
+    )
+    known = rows["dataset"].isin(model.names)
+    number = model.number(rows.loc[known, "dataset"])
+    rows.loc[known, "aligned"] = model.align(torch.tensor(rows.loc[known, "mos"].to_numpy()), number).double().numpy()
+    return rows.sort_values(["dataset", "image"], ignore_index=True)[PREDICTION_COLUMNS]
+
+
+@torch.no_grad()
+def mapping_curves(model: QualityModel, predictions: pd.DataFrame, points: int = 300) -> pd.DataFrame:
+    """The score mapper of every dataset over the proxy axis: where scores, aligned labels and published ranges lie.
+
+    Ends of a range that are farther from all scores than these are from each other are not reached.
+
+    Returns:
+        Columns dataset, proxy, mos (native scale).
+    """
+    seen = predictions[["proxy", "aligned"]]
+    low, high = float(seen.min().min()), float(seen.max().max())
+    number = model.number(model.names)
+    ends = model.align(model.scale.ranges, number[:, None]).clamp(2 * low - high, 2 * high - low)
+    proxy = torch.linspace(min(low, float(ends.min())), max(high, float(ends.max())), points)
+    curves = {name: model.predict_mos(proxy, n) for name, n in zip(model.names, number, strict=True)}
+    return pd.concat(
+        pd.DataFrame({"dataset": name, "proxy": proxy.numpy(), "mos": mos.double().numpy()})
+        for name, mos in curves.items()
+    )
+
+
+def write_results(run: RunFolder, name: str, data: MixedDataModule, model: QualityModel, skipped: int) -> pd.DataFrame:
+    """Write predictions.csv, mappings.csv, mappings.png and, when all else is there, metrics.json.
 
     Args:
         run: the run's folder.
         name: of the run, such as `mimi_resnet34/resnet34/split03`.
         data: the data it was trained and tested on.
-        model: the model, after testing.
-        checkpoint: the weights that were tested.
+        model: the model, after testing its best weights.
         skipped: number of images that could not be read and were left out.
 
     Returns:
@@ -47,16 +99,17 @@ def write_results(
     figures = score_run(predictions, data.sizes())
     curves = mapping_curves(model, predictions)
     ranges = dict(zip(model.names, model.scale.ranges.tolist(), strict=True))
-    draw_mappings(curves, predictions, ranges, figures).savefig(run / FILES["picture"], dpi=150)
-    predictions.to_csv(run / FILES["predictions"], index=False)
-    data.table[["dataset", "image", "part", "mos"]].to_csv(run / FILES["labels"], index=False)
-    curves.to_csv(run / FILES["mappings"], index=False)
+    with aside(run.file("picture")) as draft:
+        draw_mappings(curves, predictions, ranges, figures).savefig(draft, format="png", dpi=150)
+    for what, table in {"predictions": predictions, "mappings": curves}.items():
+        with aside(run.file(what)) as draft:
+            table.to_csv(draft, index=False)
     metrics = {
         "run": name,
         "figures": json.loads(figures.to_json(orient="index", double_precision=15)),
         "tasks": model.accuracies,
         "alignment": _alignment(data, predictions),
-        "best_epoch": torch.load(checkpoint, map_location="cpu", weights_only=True)["epoch"],
+        "best_epoch": torch.load(run.file("checkpoint"), map_location="cpu", weights_only=True)["epoch"],
         "skipped": skipped,
         "partition": {
             "protocol": data.protocol.protocol,
@@ -69,18 +122,17 @@ def write_results(
         "versions": {"mimi_lightning": __version__, "torch": torch.__version__, "python": platform.python_version()},
         "commit": _commit(),
     }
-    draft = run / f"{FINISHED}.part"
-    draft.write_text(json.dumps(metrics, indent=2) + "\n")
-    draft.replace(run / FINISHED)
+    with aside(run.file("figures")) as draft:
+        draft.write_text(json.dumps(metrics, indent=2) + "\n")
     return figures
 
 
-def show_results(folder: Path) -> None:
+def show_results(folder: RunFolder) -> None:
     """Print a finished run: figures of every dataset, alignment where it can be told, and what lies where."""
     run = read_run(folder)
     metrics = run.metrics
     console = Console(soft_wrap=True)
-    figures = pd.DataFrame.from_dict(metrics["figures"], orient="index").astype(dict.fromkeys(SHOWN, float))
+    figures = pd.DataFrame.from_dict(metrics["figures"], orient="index").astype(dict.fromkeys(FIGURES, float))
     title = f"{metrics['run']}, test part: proxy score against MOS, best epoch {metrics['best_epoch']}"
     console.print(terminal_table(figures, title))
     if metrics["tasks"]:
@@ -94,13 +146,13 @@ def show_results(folder: Path) -> None:
         console.print(f"[bold]{number:,} images of {dataset} are in no part of this split and were left out.[/bold]")
     if run.departure:
         console.print(f"[bold]{run.departure}[/bold]", highlight=False)
-    for what, file in FILES.items():
-        console.print(f"{what:<12}{folder / file}", highlight=False)
+    for what in FILES:
+        console.print(f"{what:<12}{folder.file(what)}", highlight=False)
 
 
 def _commit() -> str | None:
     """Commit of the checkout that ran, with `-dirty` when files were changed; None when installed as a package."""
-    checkout = Path(__file__).resolve().parents[3]
+    checkout = Path(__file__).resolve().parents[2]
     if not (checkout / ".git").exists() or (git := shutil.which("git")) is None:
         return None
     words = [git, "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=12"]

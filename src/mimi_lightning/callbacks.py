@@ -1,0 +1,39 @@
+"""Callbacks that need more than Lightning's own."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import WeightAveraging
+from torch import Tensor
+
+
+class EMA(WeightAveraging):
+    """Exponential moving average of the weights, which validation, testing and best.ckpt take; training takes its own.
+
+    a <- decay a + (1 - decay) w after every step, from the first step's w. Buffers such as the statistics of batch
+    normalisation are averaged as well.
+
+    Args:
+        decay: 0 or more, below 1.
+    """
+
+    def __init__(self, decay: float) -> None:
+        super().__init__(avg_fn=partial(_ema, decay=decay))
+
+    def on_load_checkpoint(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Go on from both kinds of weights; testing has the averaged ones, and Lightning would put the others back."""
+        if not trainer.testing:
+            super().on_load_checkpoint(trainer, pl_module, checkpoint)
+
+
+def _ema(averaged: Tensor, current: Tensor, count: Tensor | int, decay: float) -> Tensor:
+    # Unlike a sum of two products, constants stay as they are: indices, masks of -inf, the ranges of the target scale.
+    if not current.is_floating_point():
+        return current
+    return torch.where(averaged.isfinite() & current.isfinite(), averaged.lerp(current, 1 - decay), current)

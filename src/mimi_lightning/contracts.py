@@ -1,0 +1,224 @@
+"""What a regressor, a mapper, an objective and a task are to the others: `QualityModel` ties them by this alone.
+
+Every kind is a base class. An option of a configuration group names a subclass and its arguments, and inherits a test
+class (tests/test_contracts.py) that says in code what is promised here.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from mimi_lightning.errors import ConfigError
+from mimi_lightning.models.monotone import FullPrecision
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a regressor says of B pictures.
+
+    Args:
+        proxy: proxy scores, higher is better, float32 [B].
+        std: how much it doubts each of them, in units of the proxy score, [B].
+        tasks: by name, what it sees beside: probabilities of `scene` [B, 9], of the groups of `distortion` [B, 11], of
+            the five levels of `quality` [B, 5], in the order of `mimi_lightning.vocabulary`.
+    """
+
+    proxy: Tensor
+    std: Tensor | None = None
+    tasks: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+class Regressor(nn.Module, ABC):
+    """From pictures to the one proxy score that is comparable across datasets.
+
+    Its constructor takes `name`, of this backbone in run folders and messages, and `weights`, of which `none` loads
+    nothing: a checkpoint brings all weights itself.
+    """
+
+    judges: ClassVar[tuple[str, ...]] = ()  # the tasks of its judgements
+
+    @abstractmethod
+    def forward(self, images: Tensor) -> Judgement:
+        """Judge pictures as the view makes them: uint8 [B, 3, H, W], or stacks of P patches [B, P, 3, side, side].
+
+        Scores are float32 under any precision of the trainer.
+        """
+
+    @abstractmethod
+    def backbone_parameters(self) -> Iterator[nn.Parameter]:
+        """Parameters that come pretrained; they learn at a rate of their own."""
+
+
+class Mapper(FullPrecision, ABC):
+    """From proxy scores to the target scale (0..10 in the training part) of every dataset.
+
+    The datasets are counted by their place in `names`, and the rows of the mapper as well: of everything that a
+    checkpoint keeps of it, the first axis is n D long, and entry k D + d belongs to dataset d. It computes in float32
+    under any precision of the trainer (double after `.double()`).
+
+    Args:
+        names: of the D datasets.
+    """
+
+    monotone: ClassVar[bool] = True  # every dataset's q -> y increases strictly
+    invertible: ClassVar[bool] = True
+    offers: ClassVar[tuple[str, ...]] = ()  # its own terms of the loss
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__()
+        self.names = tuple(names)
+
+    @abstractmethod
+    def forward(self, q: Tensor, dataset: Tensor) -> Tensor:
+        """Map proxy scores to the target scale of their dataset.
+
+        Args:
+            q: proxy scores, any shape.
+            dataset: index 0..D-1 of each score's dataset, int64, broadcastable with q.
+
+        Returns:
+            Predictions y in the shape of both arguments broadcast. A score's prediction depends on no other score.
+        """
+
+    def inverse(self, y: Tensor, dataset: Tensor) -> Tensor:
+        """Proxy scores q with forward(q) = y, of a mapper that is invertible; shapes as those of `forward`.
+
+        Raises:
+            ScoreError: a score that no proxy score reaches.
+        """
+        raise NotImplementedError
+
+    def learn(self, q: Tensor, dataset: Tensor, ends: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Predictions of a training batch, and what the mapper itself offers to the loss.
+
+        Args:
+            q: proxy scores, [B].
+            dataset: index of each score's dataset, int64 [B].
+            ends: lower and upper end of each dataset's published range on the target scale, [D, 2].
+
+        Returns:
+            Predictions [B]; scalars by name, those of `offers`, not yet weighed.
+        """
+        return self(q, dataset), {}
+
+    def number(self, names: Iterable[str]) -> Tensor:
+        """Index of each of these datasets, int64.
+
+        Raises:
+            ConfigError: a dataset that has no row here.
+        """
+        names = list(names)
+        if unknown := sorted({*names} - {*self.names}):
+            raise ConfigError(f"The model does not know {', '.join(unknown)}; it knows {', '.join(self.names)}.")
+        place = {name: index for index, name in enumerate(self.names)}
+        return torch.tensor([place[name] for name in names], dtype=torch.int64)
+
+    def rows(self, names: Iterable[str]) -> dict[str, Tensor]:
+        """Copies of the rows of these datasets, by key of the state dict, [n, len(names), ...]."""
+        number = self.number(names)
+        return {key: self._by_dataset(value)[:, number] for key, value in self.state_dict().items()}
+
+    def put(self, names: Iterable[str], rows: Mapping[str, Tensor]) -> None:
+        """Set the rows of these datasets to what `rows` gave."""
+        number = self.number(names)
+        for key, value in self.state_dict().items():
+            self._by_dataset(value)[:, number] = rows[key]
+
+    def freeze(self, names: Iterable[str], optimizer: Optimizer) -> None:
+        """Keep the rows of these datasets as they are now through every step of an optimiser, its decay included."""
+        names = list(names)
+        rows = self.rows(names)
+        optimizer.register_step_post_hook(lambda *_: self.put(names, rows))
+
+    def _by_dataset(self, value: Tensor) -> Tensor:
+        return value.unflatten(0, (-1, len(self.names)))
+
+
+class Objective(FullPrecision, ABC):
+    """What a mix of datasets should make regressor and mapper learn.
+
+    Args:
+        weights: w_d >= 0 of every dataset, in the order of the dataset indices, [D].
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ()  # terms that the mapper has to offer
+
+    def __init__(self, weights: Sequence[float]) -> None:
+        super().__init__()
+        self.register_buffer("weights", torch.tensor(weights, dtype=torch.float32), persistent=False)
+
+    @abstractmethod
+    def forward(
+        self, judgement: Judgement, prediction: Tensor, target: Tensor, dataset: Tensor, own: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Compute the loss of one mixed batch.
+
+        Args:
+            judgement: of the B images.
+            prediction: of the mapper, on the target scale, [B].
+            target: opinion scores on the target scale, 0..10 in the training part, [B].
+            dataset: index 0..D-1 of each image's dataset, int64 [B].
+            own: terms that the mapper offers; which of them count is the objective's affair.
+
+        Returns:
+            Scalars: the `loss` to minimise, and by name the terms that it is made of.
+        """
+
+    def over_datasets(self, error: Tensor, dataset: Tensor) -> Tensor:
+        """(1/D) sum_d w_d mean(error_d) of the errors [B] of a batch, written as one weighted sum over its images.
+
+        D counts all datasets of the mix: one without an image in this batch adds nothing, and its share is not passed
+        on to the others.
+        """
+        weights = self.weights.to(error.dtype)
+        count = torch.zeros_like(weights).index_add_(0, dataset, torch.ones_like(error))
+        # Datasets without an image get an infinite weight here, which no image ever picks.
+        image_weight = (weights / (len(weights) * count))[dataset]
+        return (image_weight * error).sum()
+
+
+class Task(FullPrecision, ABC):
+    """What is learned beside quality, from labels of its own; one module may hold several."""
+
+    needs: ClassVar[tuple[str, ...]]  # tasks that the regressor has to judge
+
+    @abstractmethod
+    def labels(self, annotations: pd.DataFrame) -> dict[str, np.ndarray]:
+        """Make the columns [N, ...] that a batch brings for it, of an annotations table of N images with parts.
+
+        Raises:
+            DatasetError: labels that it does not understand.
+        """
+
+    @abstractmethod
+    def forward(
+        self, terms: Mapping[str, Tensor], judgement: Judgement, batch: Mapping[str, Any], epoch: int
+    ) -> dict[str, Tensor]:
+        """Extend the terms of the objective.
+
+        Args:
+            terms: `loss` of quality and what it is made of, scalars.
+            judgement: of the B images.
+            batch: the columns that `labels` made, [B, ...].
+            epoch: number of this epoch.
+
+        Returns:
+            The terms and its own, with a new `loss`.
+        """
+
+    @abstractmethod
+    def count(self, judgement: Judgement, batch: Mapping[str, Any]) -> None:
+        """Count what a validation or test batch gets right."""
+
+    @abstractmethod
+    def accuracies(self) -> dict[str, float]:
+        """Shares, by name, of what was counted since the last call; none where nothing had a label."""

@@ -1,0 +1,30 @@
+"""What Lightning and torch say that nobody has to act on."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+EXPECTED = (
+    ".*treespec, LeafSpec.*",  # of Lightning's own code
+    ".*configured with multiple `ModelCheckpoint`.*",  # testing takes the best weights of the first, as it is meant to
+    ".*custom batch sampler.*",  # the project's samplers return every index
+    r".*module\(s\) in eval mode at the start of training.*",  # those that are frozen
+)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence Lightning's tips and the warnings of what is meant to be so, for as long as a job of ours runs."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            for said in EXPECTED:
+                warnings.filterwarnings("ignore", message=said)
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,229 @@
+"""The folder of a run: its files, which run it holds, who may write into it, and whether it goes on."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from filelock import FileLock, Timeout
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.utils import get_object
+from omegaconf import OmegaConf
+
+from mimi_lightning import config
+from mimi_lightning.errors import ConfigError
+
+Settings = dict[str, Any]
+
+# What a finished run leaves in its folder.
+FILES = {
+    "predictions": "predictions.csv",
+    "labels": "labels.csv",
+    "mappings": "mappings.csv",
+    "figures": "metrics.json",  # written last: where it lies, the run is finished
+    "picture": "mappings.png",
+    "checkpoint": "checkpoints/best.ckpt",
+}
+SETTINGS = "config.yaml"
+LOCK = ".lock"
+
+# Keys that change no figure of a run. Where things lie: what lies there, labels.csv tells.
+PLACES = ("name", "paths", "data.root", "data.cache", "splits.store", "splits.lists", "datasets.*.folder")
+# What other nodes refer to, and say themselves.
+REFERRED = ("data.quota", "data.resize", "data.crop", "data.test_resize", "data.small_images")
+# How fast it is, what it shows, and what is said of it.
+MANNERS = (
+    *("overwrite", "published_splits", "datasets.*.url", "datasets.*.images", "logger", "data.workers"),
+    *("backbone.checkpointing", "trainer.enable_progress_bar", "trainer.log_every_n_steps", "callbacks.lr_monitor"),
+)
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of one run of one configuration, from its first epoch on; it may be moved, renamed and copied.
+
+    Args:
+        path: of the folder; it need not be there yet.
+    """
+
+    path: Path
+
+    def file(self, what: str) -> Path:
+        """One of the `FILES` of a finished run."""
+        return self.path / FILES[what]
+
+    @property
+    def last(self) -> Path:
+        """Checkpoint of the state after the last epoch."""
+        return self.path / "checkpoints" / "last.ckpt"
+
+    @property
+    def evaluations(self) -> Path:
+        """Folder of tables of the run's checkpoint on other datasets."""
+        return self.path / "evaluations"
+
+    @property
+    def logs(self) -> list[Path]:
+        """What CSVLogger wrote, a version for every time that the run went on."""
+        return sorted(self.path.glob("logs/version_*/metrics.csv"), key=lambda file: int(file.parent.name[8:]))
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run came to its end."""
+        return self.file("figures").is_file()
+
+    def read_settings(self) -> Settings:
+        """The configuration of the run."""
+        return OmegaConf.to_container(OmegaConf.load(self.path / SETTINGS))
+
+    def read_metrics(self) -> dict[str, Any]:
+        """What a finished run tells of itself."""
+        return json.loads(self.file("figures").read_text())
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes from writing into the folder; the system gives it back when this one dies.
+
+        Raises:
+            ConfigError: another process holds it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.path / LOCK)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise ConfigError(
+                f"Another process is writing into {self.path}.\n"
+                "Wait for its end or stop it, or write elsewhere: name=... of a run, out=CSV of an evaluation."
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def enter(self, settings: Settings) -> None:
+        """Make room for a run, or refuse it; what an older one left is kept if the run can go on with it.
+
+        Raises:
+            ConfigError: the folder holds another run, or one of which nobody knows what it is.
+        """
+        described, begun = (self.path / SETTINGS).is_file(), self.finished or self.last.is_file()
+        changed = changed_keys(self.read_settings(), settings) if described else []
+        if begun and not described and not settings["overwrite"]:
+            raise ConfigError(
+                f"{self.path} holds a run, but not its {SETTINGS}: with which settings it was trained is not known.\n"
+                "Put the file back, choose another name=..., or overwrite=true to start anew and lose the run."
+            )
+        if begun and changed and not settings["overwrite"]:
+            raise ConfigError(
+                f"{self.path} holds a run with another configuration ({', '.join(changed)}).\n"
+                "Choose another name=..., or overwrite=true to start anew and lose it."
+            )
+        if changed or (settings["overwrite"] and (begun or described)):
+            self._clear()
+        elif self.finished:
+            self._record_settings(settings)
+
+    def record(self, settings: Settings, labels: pd.DataFrame) -> None:
+        """Write what the run is configured with and learns from, or refuse to go on with something else.
+
+        Args:
+            settings: resolved configuration.
+            labels: dataset, image, part and mos of all images.
+
+        Raises:
+            ConfigError: an image, its part or its label is not as it was when the run began.
+        """
+        text, file = labels.to_csv(index=False), self.file("labels")
+        if self.last.is_file() and file.is_file() and file.read_text(encoding="utf-8") != text:
+            raise ConfigError(
+                f"{self.path} holds a run that began with other images, parts or labels ({file.name}) than there are "
+                "now.\nBring the datasets and lists back, choose another name=..., or overwrite=true to start anew."
+            )
+        with aside(file) as draft:
+            draft.write_text(text, encoding="utf-8")
+        self._record_settings(settings)
+
+    def _record_settings(self, settings: Settings) -> None:
+        with aside(self.path / SETTINGS) as draft:
+            OmegaConf.save(OmegaConf.create({**settings, "overwrite": False}), draft)
+
+    def _clear(self) -> None:
+        for entry in self.path.iterdir():
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            elif entry.name != LOCK:  # it is held
+                entry.unlink()
+
+
+@contextmanager
+def aside(file: Path) -> Iterator[Path]:
+    """Write a file that appears whole or not at all: yields where to write it, in the same folder."""
+    draft = file.with_name(f"{file.name}.part")
+    try:
+        yield draft
+        with draft.open("rb+") as written:
+            os.fsync(written.fileno())
+        draft.replace(file)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def changed_keys(old: Settings, new: Settings) -> list[str]:
+    """Keys that make two configurations two runs, sorted: those that change figures.
+
+    A key that `old` does not have, since it was written by an earlier version, has its default value.
+    """
+    if not _differences(old, new, {}):
+        return []
+    defaults, mix = _defaults(), old.get("datasets", {})
+    # Names of datasets are no such keys: one that is not in a mix has no default.
+    defaults["datasets"] = {name: node for name, node in defaults["datasets"].items() if name in mix}
+    return sorted(_differences(old, new, defaults))
+
+
+def _defaults() -> Settings:
+    """The tree without any override; the main job has told Hydra already where it lies."""
+    told = GlobalHydra.instance().is_initialized()
+    with nullcontext() if told else initialize_config_dir(str(config.conf_dir()), version_base="1.3"):
+        return OmegaConf.to_container(compose("config"), resolve=True)
+
+
+def _differences(old: Any, new: Any, default: Any, key: str = "") -> set[str]:
+    """Keys that differ, but for those that change no figure."""
+    if any(fnmatchcase(key, pattern) for pattern in PLACES + REFERRED + MANNERS):
+        return set()
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        return set() if old == new else {key}
+    default = default if isinstance(default, dict) else {}
+    old, prefix = {**_unsaid(old, new, default), **old}, f"{key}." if key else ""
+    return {
+        path
+        for name in old.keys() | new.keys()
+        for path in _differences(old.get(name), new.get(name), default.get(name), prefix + name)
+    }
+
+
+def _unsaid(old: Settings, new: Settings, default: Settings) -> Settings:
+    """Defaults of the keys that the old one lacks: of the class that is constructed, elsewhere of the tree."""
+    absent, target = new.keys() - old.keys(), new.get("_target_")
+    if not absent or old.get("_target_") != target:
+        return {}
+    if target is not None:
+        parameters = inspect.signature(get_object(target)).parameters
+        default = {name: _as_yaml(parameter.default) for name, parameter in parameters.items()}
+    return {name: default[name] for name in absent & default.keys()}
+
+
+def _as_yaml(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

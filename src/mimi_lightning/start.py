@@ -1,0 +1,97 @@
+"""Where training starts: from a checkpoint (`init=FILE`), and what of it stays as it is (`freeze=[...]`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mimi_lightning.errors import ConfigError
+from mimi_lightning.module import QualityModel, Spec
+from mimi_lightning.run_folder import FILES
+
+FREEZABLE = ("regressor", "mappers")
+FREE = {"weights", "freeze", "checkpointing"}  # arguments of a regressor that change no score: they may differ
+
+
+def read_start(checkpoint: str | None, freeze: Sequence[str] | None) -> QualityModel | None:
+    """Read the checkpoint to start from; None without one.
+
+    Raises:
+        ConfigError: no such checkpoint, or nothing that could be frozen.
+    """
+    freeze = [] if freeze is None else freeze
+    if isinstance(freeze, str) or any(part not in FREEZABLE for part in freeze):
+        raise ConfigError(f"freeze={freeze}: expected a list of {' and '.join(FREEZABLE)}, such as freeze=[regressor].")
+    if freeze and checkpoint is None:
+        raise ConfigError(f"freeze=[{','.join(freeze)}] keeps what a checkpoint brings: set init=CHECKPOINT.")
+    return None if checkpoint is None else QualityModel.load(checkpoint)
+
+
+def start_from(old: QualityModel, parts: Mapping[str, Any], freeze: Sequence[str]) -> QualityModel:
+    """Construct a model that knows what an earlier one has learned.
+
+    The regressor is the earlier one's. Of datasets that both know, score mapper and label scale are the earlier one's
+    too, so that its scores keep their meaning; those of new datasets begin afresh, and datasets left out vanish.
+
+    Args:
+        old: the earlier model.
+        parts: arguments of `QualityModel`.
+        freeze: of `FREEZABLE`; what is frozen gives the same scores ever after.
+
+    Raises:
+        ConfigError: a regressor or a mapper of another kind, or nothing that is left to learn.
+    """
+    specs = {
+        "regressor": _agreed("backbone", old.hparams.regressor, parts["regressor"]) | {"weights": "none"},
+        "mapper": _agreed("mapper", old.hparams.mapper, parts["mapper"]),
+    }
+    shared = [name for name in parts["datasets"] if name in old.names]
+    datasets = dict(parts["datasets"])
+    for name in shared:
+        datasets[name] = {**datasets[name], "labels": old.hparams.datasets[name]["labels"]}
+    model = QualityModel(**{**parts, **specs, "datasets": datasets})
+    model.regressor.load_state_dict(old.regressor.state_dict())
+    model.mapper.put(shared, old.mapper.rows(shared))
+    if "regressor" in freeze:
+        model.regressor.requires_grad_(False).eval()
+    if "mappers" in freeze:
+        model.frozen = tuple(shared)
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ConfigError("freeze leaves nothing to learn: the mapper has no parameters. Free the regressor.")
+    return model
+
+
+def refuse_seen(checkpoint: str, table: pd.DataFrame) -> None:
+    """Refuse to test on images that a checkpoint has learned from, as far as the folder of its run tells.
+
+    Args:
+        checkpoint: in the folder of its run.
+        table: annotations table with this split's parts.
+
+    Raises:
+        ConfigError: says how many images of which datasets.
+    """
+    labels = Path(checkpoint).resolve().parents[1] / FILES["labels"]
+    if not labels.is_file():
+        return
+    before = pd.read_csv(labels, dtype={"image": str})
+    seen = table[table["part"] == "test"].merge(before[before["part"] != "test"], on=["dataset", "image"])
+    if not seen.empty:
+        raise ConfigError(
+            f"init={checkpoint} was trained on {len(seen):,} images that are in the test part now "
+            f"({', '.join(sorted(set(seen['dataset'])))}): take a checkpoint of the same split and partitions."
+        )
+
+
+def _agreed(group: str, old: Spec, new: Spec) -> dict[str, Any]:
+    """The specification that both agree on; what only the checkpoint says of itself stays as it was trained."""
+    for key in sorted(old.keys() & new.keys() - FREE):
+        if old[key] != new[key]:
+            raise ConfigError(
+                f"init: {group}.{key} is {old[key]} in the checkpoint and {new[key]} here. Configure {group} as the "
+                "checkpoint's run did; its config.yaml tells."
+            )
+    return {**old, **new}

@@ -1,0 +1,488 @@
+"""What contracts.py promises, in code: every regressor, mapper, objective and task inherits the class of its kind.
+
+A subclass says how to make one, and writes its formula down once more, as plainly as possible.
+"""
+
+import copy
+import math
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch.nn.functional import mse_loss, smooth_l1_loss, softplus
+
+from mimi_lightning.contracts import Judgement, Mapper, Objective, Regressor, Task
+from mimi_lightning.errors import ConfigError
+from mimi_lightning.models.clip import CLIPRegressor
+from mimi_lightning.models.mappers import MINN, Identity, Linear
+from mimi_lightning.models.regressor import BilinearRegressor
+from mimi_lightning.objectives import MIMI, Regression
+from mimi_lightning.tasks import SceneDistortion
+
+NAMES = ["csiq", "kadid", "live"]
+HALVES = (torch.nn.Module.half, torch.nn.Module.bfloat16, lambda module: module.to(torch.bfloat16))
+
+
+def draw(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+class Learning(torch.nn.Module):
+    """A mapper whose forward is one of its methods, as `functional_call` wants it."""
+
+    def __init__(self, mapper: Mapper, method: str) -> None:
+        super().__init__()
+        self.mapper, self.method = mapper, method
+
+    def forward(self, *arguments):
+        result = getattr(self.mapper, self.method)(*arguments)
+        return (result[0], *result[1].values()) if self.method == "learn" else result
+
+
+class MapperContract:
+    def make(self, names: list[str]) -> Mapper:
+        """A small one."""
+        raise NotImplementedError
+
+    def formula(self, mapper: Mapper, q: torch.Tensor, dataset: int) -> torch.Tensor:
+        """Prediction of one score in float64."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def mapper(self) -> Mapper:
+        torch.manual_seed(0)
+        return self.vary(self.make(NAMES))
+
+    @staticmethod
+    def vary(mapper: Mapper) -> Mapper:
+        """As after some training: rows that are equal at first are no longer."""
+        with torch.no_grad():
+            for parameter in mapper.parameters():
+                parameter.add_(0.1 * torch.randn_like(parameter))
+        return mapper
+
+    @pytest.fixture
+    def scores(self) -> tuple[torch.Tensor, torch.Tensor]:
+        return 2 * draw(30), torch.arange(30) % len(NAMES)
+
+    def test_value(self, mapper, scores):
+        mapper.double()
+        expected = [self.formula(mapper, q, int(dataset)) for q, dataset in zip(*scores, strict=True)]
+        torch.testing.assert_close(mapper(*scores), torch.stack(expected), rtol=1e-12, atol=1e-12)
+
+    def test_scores_and_datasets_broadcast_and_no_score_depends_on_another(self, mapper, scores):
+        q = scores[0].float()
+        grid = mapper(q, torch.arange(len(NAMES))[:, None])
+        assert grid.shape == (len(NAMES), len(q))
+        for dataset, line in enumerate(grid):
+            for score, value in zip(q, line, strict=True):
+                assert torch.equal(mapper(score, torch.tensor(dataset)), value)
+
+    def test_inverse(self, mapper, scores):
+        if not mapper.invertible:
+            pytest.skip("cannot be inverted")
+        q, dataset = scores
+        q32 = q.float()
+        assert (mapper.inverse(mapper(q32, dataset), dataset) - q32).abs().max() < 1e-4
+        mapper.double()
+        torch.testing.assert_close(mapper.inverse(mapper(q, dataset), dataset), q, rtol=1e-9, atol=1e-9)
+
+    def test_monotone(self, mapper):
+        if not mapper.monotone:
+            pytest.skip("promises no order")
+        q = torch.linspace(-20, 20, 2001, dtype=torch.float64)
+        assert (mapper.double()(q, torch.arange(len(NAMES))[:, None]).diff(dim=1) > 0).all()
+
+    @pytest.mark.parametrize("method", ["forward", "learn", "inverse"])
+    def test_gradients(self, mapper, method):
+        if method == "inverse" and not mapper.invertible:
+            pytest.skip("cannot be inverted")
+        mapper.double()
+        keys = [f"mapper.{key}" for key, _ in mapper.named_parameters()]
+        q, dataset = (2 * draw(4, seed=1)).requires_grad_(), torch.tensor([0, 1, 2, 1])
+        ends = [torch.tensor([0.0, 10.0], dtype=torch.float64) + draw(len(NAMES), 2)] if method == "learn" else []
+
+        def value(q, *parameters):
+            state = dict(zip(keys, parameters, strict=True))
+            return torch.func.functional_call(Learning(mapper, method), state, (q, dataset, *ends))
+
+        assert torch.autograd.gradcheck(value, (q, *mapper.parameters()))
+
+    def test_learning_offers_what_it_says_beside_the_same_predictions(self, mapper, scores):
+        q, dataset = scores[0].float(), scores[1]
+        prediction, own = mapper.learn(q, dataset, torch.tensor([[0.0, 10.0]] * len(NAMES)))
+        assert torch.equal(prediction, mapper(q, dataset))
+        assert tuple(own) == mapper.offers
+        assert all(term.shape == () and term.isfinite() for term in own.values())
+
+    def test_a_training_step_lowers_the_error(self, mapper, scores):
+        q, dataset = scores[0].float().requires_grad_(), scores[1]
+        target = 5 + 2 * draw(len(q), seed=2).float()
+        optimizer = torch.optim.SGD([q, *mapper.parameters()], lr=1e-4)
+        before = smooth_l1_loss(mapper(q, dataset), target)
+        before.backward()
+        optimizer.step()
+        assert smooth_l1_loss(mapper(q, dataset), target) < before
+
+    def test_every_parameter_gets_a_gradient_from_one_dataset(self, mapper):
+        """DistributedDataParallel waits for every parameter, whatever datasets a batch holds."""
+        mapper(torch.zeros(2, requires_grad=True), torch.tensor([1, 1])).sum().backward()
+        assert all(parameter.grad is not None for parameter in mapper.parameters())
+
+    def test_checkpoint(self, mapper, scores):
+        again = self.make(NAMES)
+        again.load_state_dict(mapper.state_dict())
+        assert torch.equal(again(scores[0].float(), scores[1]), mapper(scores[0].float(), scores[1]))
+
+    def test_half_precision_changes_nothing(self, mapper, scores):
+        scores = scores[0].float(), scores[1]
+        expected = mapper(*scores)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert torch.equal(mapper(*scores), expected)
+        for convert in HALVES:
+            assert torch.equal(convert(torch.nn.Sequential(copy.deepcopy(mapper)))[0](*scores), expected)
+        torch.set_default_dtype(torch.bfloat16)  # as a precision plugin does
+        try:
+            assert all(tensor.dtype == torch.float32 for tensor in self.make(NAMES).state_dict().values())
+        finally:
+            torch.set_default_dtype(torch.float32)
+
+    def test_names_are_the_rows(self, mapper, scores):
+        assert mapper.number(["live", "csiq", "live"]).tolist() == [2, 0, 2]
+        with pytest.raises(ConfigError, match="does not know koniq, spaq; it knows csiq, kadid, live"):
+            mapper.number(["csiq", "spaq", "koniq"])
+        other = self.vary(self.make(["live", "bid", "csiq"]))
+        kept = other.rows(["bid"])
+        q = scores[0].float()
+        other.put(["csiq", "live"], mapper.rows(["csiq", "live"]))
+        for name in ("csiq", "live"):
+            torch.testing.assert_close(other(q, other.number([name])), mapper(q, mapper.number([name])))
+        assert all(torch.equal(rows, kept[key]) for key, rows in other.rows(["bid"]).items())
+
+    def test_frozen_rows_stay_as_they_are(self, mapper, scores):
+        if not list(mapper.parameters()):
+            pytest.skip("has no rows")
+        optimizer = torch.optim.AdamW(mapper.parameters(), lr=0.01, weight_decay=0.5)
+        before = copy.deepcopy(mapper)
+        mapper.freeze(["live", "csiq"], optimizer)
+        for _ in range(3):
+            optimizer.zero_grad()
+            mapper(scores[0].float(), scores[1]).square().mean().backward()
+            optimizer.step()
+        for names, same in ((["csiq", "live"], True), (["kadid"], False)):
+            old, new = before.rows(names), mapper.rows(names)
+            assert all(torch.equal(old[key], new[key]) == same for key in old)
+
+
+class TestIdentity(MapperContract):
+    def make(self, names):
+        return Identity(names)
+
+    def formula(self, mapper, q, dataset):
+        return q
+
+
+class TestLinear(MapperContract):
+    def make(self, names):
+        return Linear(names)
+
+    def formula(self, mapper, q, dataset):
+        return softplus(mapper.slope[dataset]) * q + mapper.offset[dataset]
+
+    def test_lines_start_over_the_whole_target_scale(self):
+        q = torch.tensor([0.0, 0.5, 1.0])
+        torch.testing.assert_close(Linear(["live"])(q, torch.tensor(0)), 10 * q)
+
+
+class TestMINN(MapperContract):
+    def make(self, names):
+        return MINN(names, hidden=(3, 2), cells=12, reach=6.0)
+
+    def formula(self, mapper, q, dataset):
+        m, f, g = (lambda x, r=role: mapper.functions(x, torch.tensor(r * 3 + dataset)) for role in range(3))
+        return m(q) + g(q + f(m(q)))
+
+
+class TestMINNOfTwoBlocks(MapperContract):
+    def make(self, names):
+        return MINN(names, blocks=2, hidden=(2,), cells=8, reach=4.0)
+
+    def formula(self, mapper, q, dataset):
+        functions = [lambda x, r=role: mapper.functions(x, torch.tensor(r * 3 + dataset)) for role in range(5)]
+        y1, y2 = q, functions[0](q)
+        for f, g in (functions[1:3], functions[3:]):
+            y1 = y1 + f(y2)
+            y2 = y2 + g(y1)
+        return y2
+
+
+class ObjectiveContract:
+    weights = (1.0, 4.0, 0.5)
+
+    def make(self) -> Objective:
+        raise NotImplementedError
+
+    def formula(self, prediction: list, target: list, dataset: list[int], own: dict[str, float]) -> float:
+        raise NotImplementedError
+
+    @staticmethod
+    def mean_by_dataset(errors: list[float], dataset: list[int], weights: tuple[float, ...]) -> float:
+        """(1/D) sum_d w_d mean(error_d), one dataset after the other."""
+        groups = [[e for e, d in zip(errors, dataset, strict=True) if d == number] for number in range(len(weights))]
+        return sum(w * sum(group) / len(group) for w, group in zip(weights, groups, strict=True) if group) / len(
+            weights
+        )
+
+    @pytest.fixture
+    def objective(self) -> Objective:
+        return self.make()
+
+    def batch(self, dataset: list[int]) -> dict:
+        proxy = draw(len(dataset))
+        return {
+            "judgement": Judgement(proxy),
+            "prediction": 5 + 3 * draw(len(dataset), seed=1),
+            "target": 5 + 3 * draw(len(dataset), seed=2),
+            "dataset": torch.tensor(dataset),
+            "own": {name: draw(seed=3 + i).abs() for i, name in enumerate(self.make().needs)},
+        }
+
+    @pytest.mark.parametrize("dataset", [[0, 1, 2, 2, 1, 0, 0], [0, 2, 2], [1]])
+    def test_value(self, objective, dataset):
+        batch = self.batch(dataset)
+        own = {name: term.item() for name, term in batch["own"].items()}
+        expected = self.formula(batch["prediction"].tolist(), batch["target"].tolist(), dataset, own)
+        terms = objective.double()(**batch)
+        assert terms["loss"].item() == pytest.approx(expected, rel=1e-12)
+        assert all(term.shape == () for term in terms.values())
+
+    def test_gradients(self, objective):
+        batch = self.batch([0, 1, 2, 2, 0])
+        names = list(batch["own"])
+
+        def loss(proxy, prediction, *own):
+            changed = {
+                "judgement": Judgement(proxy),
+                "prediction": prediction,
+                "own": dict(zip(names, own, strict=True)),
+            }
+            return objective(**{**batch, **changed})["loss"] + 0 * proxy.sum()
+
+        inputs = batch["judgement"].proxy, batch["prediction"], *batch["own"].values()
+        assert torch.autograd.gradcheck(loss, [value.requires_grad_() for value in inputs])
+
+    def test_the_order_of_a_batch_changes_nothing(self, objective):
+        batch, order = self.batch([0, 1, 2, 2, 1, 0, 0]), torch.randperm(7)
+        turned = {name: batch[name][order] for name in ("prediction", "target", "dataset")}
+        turned["judgement"] = Judgement(batch["judgement"].proxy[order])
+        torch.testing.assert_close(objective(**{**batch, **turned}), objective(**batch))
+
+    def test_half_precision_changes_nothing(self):
+        batch = {
+            name: value.float() if name in ("prediction", "target") else value
+            for name, value in self.batch([0, 1, 2]).items()
+        }
+        batch |= {"judgement": Judgement(batch["judgement"].proxy.float())}
+        batch |= {"own": {name: term.float() for name, term in batch["own"].items()}}
+        expected = self.make()(**batch)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert self.make()(**batch) == expected
+        for convert in HALVES:
+            assert convert(self.make())(**batch) == expected
+        assert all(term.dtype == torch.float32 for term in expected.values())
+
+    def test_a_step_lowers_the_loss(self, objective):
+        batch = self.batch([0, 1, 2, 2])
+        inputs = [value.requires_grad_() for value in (batch["judgement"].proxy, batch["prediction"])]
+        optimizer = torch.optim.SGD(inputs, lr=1e-2)
+        before = objective(**batch)["loss"]
+        before.backward()
+        optimizer.step()
+        assert objective(**batch)["loss"] < before
+
+    def test_a_checkpoint_keeps_nothing_that_the_constructor_is_told(self, objective):
+        assert not objective.state_dict()
+
+
+def huber(a: float, b: float) -> float:
+    gap = abs(a - b)
+    return gap**2 / 2 if gap < 1 else gap - 0.5
+
+
+class TestMIMI(ObjectiveContract):
+    def make(self):
+        return MIMI(self.weights, agreement=1.5)
+
+    def formula(self, prediction, target, dataset, own):
+        fit = self.mean_by_dataset(
+            [huber(*pair) for pair in zip(prediction, target, strict=True)], dataset, self.weights
+        )
+        return fit + 1.5 * own["agreement"] + own["range"]
+
+
+class TestRegression(ObjectiveContract):
+    errors: ClassVar = {"smooth_l1": huber, "l1": lambda a, b: abs(a - b), "mse": lambda a, b: (a - b) ** 2}
+
+    @pytest.fixture(params=errors, autouse=True)
+    def loss(self, request):
+        self.name = request.param
+
+    def make(self):
+        return Regression(self.weights, self.name)
+
+    def formula(self, prediction, target, dataset, own):
+        error = self.errors[self.name]
+        return self.mean_by_dataset(
+            [error(*pair) for pair in zip(prediction, target, strict=True)], dataset, self.weights
+        )
+
+    def test_terms_of_a_mapper_do_not_count(self, objective):
+        batch = self.batch([0, 1, 2])
+        offered = objective(**{**batch, "own": {"agreement": torch.tensor(7.0)}})
+        assert offered == objective(**batch)
+
+
+def test_an_unknown_loss_is_refused():
+    with pytest.raises(ConfigError, match=r"objective.loss=huber: expected l1, smooth_l1, mse"):
+        Regression([1.0], "huber")
+
+
+class RegressorContract:
+    sizes: ClassVar = {"quality": 5, "scene": 9, "distortion": 11}
+
+    @pytest.fixture
+    def regressor(self) -> Regressor:
+        """A small one, in training mode, without pretrained weights."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def images(self) -> torch.Tensor:
+        """Two of what its view makes."""
+        return torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+    def test_judgement(self, regressor, images):
+        judgement = regressor(images)
+        assert judgement.proxy.shape == (2,)
+        assert tuple(judgement.tasks) == regressor.judges
+        for task, probability in judgement.tasks.items():
+            assert probability.shape == (2, self.sizes[task])
+            torch.testing.assert_close(probability.sum(-1), torch.ones(2))
+
+    def test_scores_are_float32_in_mixed_precision(self, regressor, images):
+        with torch.autocast("cpu", torch.bfloat16):
+            judgement = regressor(images)
+        assert {value.dtype for value in (judgement.proxy, *judgement.tasks.values())} == {torch.float32}
+
+    def test_no_picture_depends_on_another(self, regressor, images):
+        regressor.eval()
+        alone = torch.cat([regressor(image[None]).proxy for image in images])
+        torch.testing.assert_close(regressor(images).proxy, alone, rtol=1e-4, atol=1e-5)
+
+    def test_pretrained_parameters_are_some_of_its_own(self, regressor):
+        own = {id(parameter) for parameter in regressor.parameters()}
+        pretrained = {id(parameter) for parameter in regressor.backbone_parameters()}
+        assert pretrained
+        assert pretrained <= own
+
+    def test_a_training_step_lowers_the_error(self, regressor, images):
+        regressor.eval()  # no noise from statistics of two pictures
+        optimizer = torch.optim.SGD([p for p in regressor.parameters() if p.requires_grad], lr=1e-3)
+        target = torch.tensor([4.0, 1.0])
+        before = mse_loss(regressor(images).proxy, target)
+        before.backward()
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in regressor.parameters() if p.requires_grad)
+        torch.nn.utils.clip_grad_norm_(regressor.parameters(), 1.0)
+        optimizer.step()
+        assert mse_loss(regressor(images).proxy, target) < before
+
+    def test_checkpoint(self, regressor, images):
+        other = copy.deepcopy(regressor)
+        for parameter in other.parameters():
+            torch.nn.init.zeros_(parameter)
+        other.load_state_dict(regressor.state_dict())
+        assert torch.equal(other.eval()(images).proxy, regressor.eval()(images).proxy)
+
+
+class TestBilinear(RegressorContract):
+    @pytest.fixture
+    def regressor(self):
+        torch.manual_seed(0)
+        return BilinearRegressor("resnet18", "none", stage=-3, hidden=[16])
+
+
+class TestCLIP(RegressorContract):
+    @pytest.fixture
+    def regressor(self, tiny_clip):
+        torch.manual_seed(0)
+        return CLIPRegressor("tiny", tiny_clip, "none")
+
+    @pytest.fixture
+    def images(self):
+        random = torch.Generator().manual_seed(1)
+        return torch.randint(0, 256, (2, 3, 3, 32, 32), dtype=torch.uint8, generator=random)
+
+
+class TaskContract:
+    def make(self) -> Task:
+        raise NotImplementedError
+
+    def annotations(self) -> pd.DataFrame:
+        """Of a few images with parts, some with labels, some without."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def task(self) -> Task:
+        return self.make()
+
+    @pytest.fixture
+    def batch(self, task) -> dict:
+        return {name: torch.as_tensor(column) for name, column in task.labels(self.annotations()).items()}
+
+    @pytest.fixture
+    def judgement(self) -> Judgement:
+        images = len(self.annotations())
+        tasks = {task: draw(images, RegressorContract.sizes[task]).softmax(-1).float() for task in self.make().needs}
+        return Judgement(torch.zeros(images), tasks={task: p.requires_grad_() for task, p in tasks.items()})
+
+    def test_every_image_has_its_labels(self, task):
+        columns = task.labels(self.annotations())
+        assert columns
+        assert {len(column) for column in columns.values()} == {len(self.annotations())}
+        assert all(isinstance(column, np.ndarray) for column in columns.values())
+
+    def test_it_extends_the_loss_and_every_judgement_learns(self, task, judgement, batch):
+        quality = torch.tensor(2.0, requires_grad=True)
+        terms = task({"loss": quality, "fit": quality}, judgement, batch, 0)
+        assert terms["fit"] is quality
+        assert all(term.shape == () and term.isfinite() for term in terms.values())
+        terms["loss"].backward()
+        assert quality.grad > 0
+        assert all(p.grad.abs().sum() > 0 for p in judgement.tasks.values())
+
+    def test_what_was_counted_is_told_once(self, task, judgement, batch):
+        task.count(judgement, batch)
+        figures = task.accuracies()
+        assert figures
+        assert all(0 <= figure <= 1 and not math.isnan(figure) for figure in figures.values())
+        assert task.accuracies() == {}
+
+    def test_checkpoint(self, task, judgement, batch):
+        """It goes on as if there had been no break."""
+        other = self.make()
+        for epoch in range(4):
+            terms = {"loss": torch.tensor(1.0 + epoch)}
+            through = task(terms, judgement, batch, epoch)
+            if epoch == 2:
+                other.load_state_dict(task.state_dict())
+        assert other(terms, judgement, batch, 3)["loss"] == through["loss"]
+
+
+class TestSceneDistortion(TaskContract):
+    def make(self):
+        return SceneDistortion()
+
+    def annotations(self):
+        columns = {"part": ["train", "train", "test"], "scenes": ["night", "", "animal;human"]}
+        return pd.DataFrame({"dataset": "own", **columns, "distortion": ["lens", "white noise", ""]})

@@ -1,0 +1,237 @@
+"""A run's folder: moved, copied, held by one process, and of one run only."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from mimi_lightning import train
+from mimi_lightning.data.owners import csiq
+from mimi_lightning.errors import ConfigError
+from mimi_lightning.module import QualityModel
+from mimi_lightning.run_folder import RunFolder, aside, changed_keys
+
+LONG = ["dataset=[csiq,live]", "trainer.max_epochs=4"]
+PLACE = "outputs/mimi/resnet18/split01"
+
+
+def metrics_of(folder):
+    return json.loads((folder / "metrics.json").read_text())
+
+
+@pytest.fixture
+def falling(monkeypatch):
+    """Every epoch is worse than the one before: the first is the best."""
+    monkeypatch.setattr(QualityModel, "_srcc_by_dataset", lambda model, _: {"live": 0.9 - model.current_epoch / 10})
+
+
+@pytest.fixture
+def interrupted(run, monkeypatch, tmp_path):
+    """A run that ended in its third epoch."""
+
+    def start(*overrides):
+        def stop(model):
+            if model.current_epoch == 2:
+                raise RuntimeError("power cut")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(QualityModel, "on_train_epoch_start", stop, raising=False)
+            with pytest.raises(RuntimeError, match="power cut"):
+                run(*LONG, *overrides)
+        return tmp_path / PLACE
+
+    return start
+
+
+def test_a_moved_run_goes_on_to_the_same_best_epoch(run, falling, interrupted, tmp_path):
+    through = metrics_of(run(*LONG).rename(tmp_path / "through"))
+    assert through["best_epoch"] == 0
+    folder = interrupted()
+    moved = tmp_path / "elsewhere" / "split01"
+    moved.parent.mkdir()
+    shutil.move(folder, moved)
+    run(*LONG, f"paths.run={moved}")
+    assert metrics_of(moved)["best_epoch"] == 0
+    assert metrics_of(moved)["figures"] == through["figures"]
+    assert not folder.exists()
+
+
+def test_a_copied_run_neither_reads_nor_writes_the_old_place(run, falling, interrupted, tmp_path):
+    folder = interrupted()
+    copy = tmp_path / "copy" / "split01"
+    shutil.copytree(folder, copy)
+    for file in folder.glob("checkpoints/*"):
+        file.write_text("spoilt")
+    before = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    run(*LONG, f"paths.run={copy}")
+    assert metrics_of(copy)["best_epoch"] == 0
+    assert {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()} == before
+    state = torch.load(copy / "checkpoints" / "last.ckpt", weights_only=True)["callbacks"]
+    assert str(folder) not in str(state)
+
+
+def test_a_run_whose_best_weights_were_left_behind_does_not_go_on(run, falling, interrupted):
+    folder = interrupted()
+    (folder / "checkpoints" / "best.ckpt").unlink()
+    with pytest.raises(ConfigError, match=r"There is no .*best\.ckpt, which the run needs to go on"):
+        run(*LONG)
+
+
+def test_a_run_goes_on_from_another_root_only_with_the_same_labels(run, interrupted, miniature, tmp_path, monkeypatch):
+    folder = interrupted()
+    before = (folder / "config.yaml").read_bytes()
+    other = tmp_path / "mounted"
+    shutil.copytree(miniature, other)
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            csiq, "read", lambda folder, read=csiq.read: read(folder).assign(mos=lambda rows: rows["mos"] / 2)
+        )
+        with pytest.raises(ConfigError, match=r"other images, parts or labels \(labels.csv\)"):
+            run(*LONG, datasets=other)
+    assert (folder / "config.yaml").read_bytes() == before
+    assert metrics_of(run(*LONG, datasets=other))["figures"]
+    assert OmegaConf.load(folder / "config.yaml").data.root == str(other)
+
+
+def test_a_run_without_its_configuration_is_refused(run, interrupted):
+    folder = interrupted()
+    (folder / "config.yaml").unlink()
+    kept = sorted(folder.rglob("*"))
+    with pytest.raises(ConfigError, match=r"but not its config\.yaml"):
+        run(*LONG, "seed=7")
+    assert sorted(folder.rglob("*")) == kept
+    assert metrics_of(run(*LONG, "overwrite=true"))["figures"]
+
+
+HOLDER = """
+import sys
+from pathlib import Path
+from mimi_lightning.run_folder import RunFolder
+with RunFolder(Path(sys.argv[1])).held():
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """Another process that works in the run's folder."""
+    folder = tmp_path / PLACE
+    words = [sys.executable, "-c", HOLDER, str(folder)]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+def test_two_processes_do_not_write_into_one_folder(run, holder, tmp_path, monkeypatch):
+    folder = tmp_path / PLACE
+    (folder / "config.yaml").write_text("seed: 1\n")
+    for words in ([], ["overwrite=true"]):
+        with pytest.raises(ConfigError, match=r"Another process is writing into .*split01"):
+            run(*words)
+    assert {path.name for path in folder.iterdir()} == {".lock", "config.yaml"}
+    monkeypatch.setattr(train.rank_zero_only, "rank", 1)
+    monkeypatch.setattr(train, "_run", lambda *_: print("joins"))
+    run()  # is a process of the run that the other one leads
+
+
+def test_a_killed_process_leaves_its_folder_free(holder, tmp_path):
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    with RunFolder(tmp_path / PLACE).held():
+        pass
+
+
+@pytest.fixture
+def settings(run, monkeypatch):
+    """A resolved configuration, as runs record it."""
+    found = []
+    monkeypatch.setattr(train, "_run", lambda run, settings: found.append(settings))
+    monkeypatch.setattr(train, "show_results", lambda run: None)
+    run("dataset=[csiq,live]")
+    return found[0]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "changed"),
+    [
+        ("paths.outputs", "/mnt/outputs", []),
+        ("paths.run", "/mnt/outputs/run", []),
+        ("name", "renamed", []),
+        ("data.root", "/mnt/iqa", []),
+        ("data.cache", True, []),
+        ("data.workers", 7, []),
+        ("splits.store", "/mnt/splits", []),
+        ("datasets.live.folder", "LIVE2", []),
+        ("datasets.live.url", "https://elsewhere", []),
+        ("logger", {"_target_": "another"}, []),
+        ("trainer.enable_progress_bar", True, []),
+        ("published_splits", "liqe", []),
+        ("seed", 3, ["seed"]),
+        ("datasets.live.quota", 3, ["datasets.live.quota"]),
+        ("trainer.devices", 2, ["trainer.devices"]),
+        ("splits.seed", 3, ["splits.seed"]),
+        ("mapper._target_", "another", ["mapper._target_"]),
+        ("data.on_error", "skip", ["data.on_error"]),
+    ],
+)
+def test_a_run_is_what_changes_its_figures(settings, key, value, changed):
+    other = OmegaConf.create(settings)
+    OmegaConf.update(other, key, value, merge=False)
+    assert changed_keys(settings, OmegaConf.to_container(other)) == changed
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "changed"),
+    [
+        ("monitor", "val/srcc_weighted", []),  # of the tree
+        ("monitor", "val/srcc_mean", ["monitor"]),
+        ("data.on_error", "raise", []),
+        ("trainer.num_sanity_val_steps", 0, []),
+        ("datasets.live.weight", 1, []),
+        ("datasets.live.weight", 2, ["datasets.live.weight"]),
+        ("mapper.reach", 64.0, []),  # of what is constructed
+        ("mapper.reach", 16.0, ["mapper.reach"]),
+        ("mapper.hidden", [100, 100, 100], []),
+        ("backbone.max_channels", 512, []),
+        ("objective.agreement", 1.0, ["objective.agreement"]),
+        ("callbacks", None, []),
+    ],
+)
+def test_a_key_that_an_older_version_did_not_know_has_its_default(settings, key, value, changed):
+    old, new = OmegaConf.create(settings), OmegaConf.create(settings)
+    OmegaConf.update(new, key, value, force_add=True)
+    parent, _, name = key.rpartition(".")
+    (OmegaConf.select(old, parent) if parent else old).pop(name, None)
+    assert changed_keys(OmegaConf.to_container(old), OmegaConf.to_container(new)) == changed
+
+
+def test_another_mix_and_another_task_are_another_run(settings):
+    more = OmegaConf.to_container(OmegaConf.create(settings))
+    more["datasets"]["bid"] = {**more["datasets"]["live"], "folder": "BID"}
+    assert all(key.startswith("datasets.bid") for key in changed_keys(settings, more))
+    assert changed_keys(settings, more)
+    assert changed_keys(more, settings)
+    tasks = {"_target_": "mimi_lightning.tasks.SceneDistortion", "temperature": 2.0, "translate": None}
+    assert "tasks._target_" in changed_keys(settings, {**settings, "tasks": tasks})
+
+
+def _write_half(draft):
+    draft.write_text("ne")
+    raise OSError("disk full")
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path):
+    file = tmp_path / "table.csv"
+    with aside(file) as draft:
+        draft.write_text("old")
+    with pytest.raises(OSError, match="disk full"), aside(file) as draft:
+        _write_half(draft)
+    assert file.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [file]
