@@ -76,6 +76,7 @@ def test_streams_are_reshuffled_and_follow_seed_and_name_only():
     first, second = islice(drawn(MixedBatchSampler(rows, quota, seed=5), 2), 2)
     assert first != second
     assert first != next(iter(MixedBatchSampler(rows, quota, seed=6)))
+    assert next(iter(MixedBatchSampler(rows, quota, seed=5, rank=0, world=1))) == first
     turned = MixedBatchSampler(dict(reversed(rows.items())), quota, seed=5)
     assert next(iter(turned)) == first
     alone = MixedBatchSampler({"live": rows["live"]}, {"live": 20}, seed=5)
