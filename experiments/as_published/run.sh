@@ -14,6 +14,6 @@ for seed in 1 2 3; do
     echo "$here" after-$seed $seed $split
   done
 done | xargs -P "${JOBS:-1}" -L 1 sh -c 'PYTHONPATH=$1/src:$PYTHONPATH '"$python"' -m mimi_lightning experiment=demo \
-  name=$2 seed=$3 split=$4 paths.outputs='"$out"' backbone=efficientnet_lite0 backbone.freeze=norm scheduler=cosine \
+  name=$2 seed=$3 split=$4 paths.outputs='"$out"' backbone=efficientnet_lite0 backbone.freeze=none scheduler=cosine \
   optimizer.lr=2e-3 trainer.max_epochs=6 trainer.check_val_every_n_epoch=3 trainer.enable_progress_bar=false' sh
 "$python" "$here/experiments/as_published/summary.py" "$out"
