@@ -98,7 +98,7 @@ def test_every_mapper_runs_with_regression(run, mapper):
 
 
 def test_a_mapper_without_an_inverse_aligns_no_labels(run, monkeypatch):
-    monkeypatch.setattr(Linear, "invertible", False)
+    monkeypatch.delattr(Linear, "inverse")
     folder = run("mapper=linear", "objective=regression", "trainer.max_epochs=1")
     assert pd.read_csv(folder / "predictions.csv")["aligned"].isna().all()
     assert pd.read_csv(folder / "mappings.csv").notna().all().all()
@@ -195,6 +195,11 @@ def test_what_is_no_checkpoint_is_refused(tmp_path):
     torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
     with pytest.raises(ConfigError, match="is no checkpoint of MIMI Lightning"):
         QualityModel.load(tmp_path / "other.ckpt")
+    (tmp_path / "words.ckpt").write_text("# Words\n")
+    with pytest.raises(ConfigError, match=r"is no checkpoint of MIMI Lightning: PyTorch cannot read it\.$"):
+        QualityModel.load(tmp_path / "words.ckpt")
+    with pytest.raises(ConfigError, match="There is no checkpoint"):
+        QualityModel.load(tmp_path)
 
 
 def test_a_configuration_constructs_only_what_belongs_there():

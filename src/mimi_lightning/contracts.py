@@ -70,7 +70,6 @@ class Mapper(FullPrecision, ABC):
     """
 
     monotone: ClassVar[bool] = True  # every dataset's q -> y increases strictly
-    invertible: ClassVar[bool] = True
     offers: ClassVar[tuple[str, ...]] = ()  # its own terms of the loss
 
     def __init__(self, names: Sequence[str]) -> None:
@@ -90,12 +89,17 @@ class Mapper(FullPrecision, ABC):
         """
 
     def inverse(self, y: Tensor, dataset: Tensor) -> Tensor:
-        """Proxy scores q with forward(q) = y, of a mapper that is invertible; shapes as those of `forward`.
+        """Proxy scores q with forward(q) = y; shapes as those of `forward`. A mapper that has none leaves it out.
 
         Raises:
             ScoreError: a score that no proxy score reaches.
         """
         raise NotImplementedError
+
+    @property
+    def invertible(self) -> bool:
+        """Whether it has an `inverse`."""
+        return type(self).inverse is not Mapper.inverse
 
     def learn(self, q: Tensor, dataset: Tensor, ends: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Predictions of a training batch, and what the mapper itself offers to the loss.

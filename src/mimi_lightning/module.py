@@ -109,9 +109,11 @@ class QualityModel(lightning.LightningModule):
             checkpoint = upgrade(torch.load(path, map_location="cpu", weights_only=True))
             model = cls(**checkpoint["hyper_parameters"])
             model.load_state_dict(checkpoint["state_dict"])
-        except FileNotFoundError as error:
+        except (FileNotFoundError, IsADirectoryError) as error:
             raise ConfigError(f"There is no checkpoint {path}.") from error
-        except (KeyError, TypeError, AttributeError, RuntimeError, EOFError, UnpicklingError) as error:
+        except UnpicklingError as error:  # whose words advise to run what a file of strangers holds
+            raise ConfigError(f"{path} is no checkpoint of MIMI Lightning: PyTorch cannot read it.") from error
+        except (KeyError, TypeError, AttributeError, RuntimeError, EOFError) as error:
             raise ConfigError(f"{path} is no checkpoint of MIMI Lightning: {error}") from error
         return model.eval()
 
