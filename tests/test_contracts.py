@@ -344,6 +344,10 @@ class TestRegression(ObjectiveContract):
         assert offered == objective(**batch)
 
 
+def test_smooth_l1_is_the_loss_unless_told():
+    assert Regression([1.0]).loss is Regression([1.0], "smooth_l1").loss
+
+
 def test_an_unknown_loss_is_refused():
     with pytest.raises(ConfigError, match=r"objective.loss=huber: expected l1, smooth_l1, mse"):
         Regression([1.0], "huber")
