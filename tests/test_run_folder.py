@@ -145,7 +145,7 @@ def test_a_killed_process_leaves_its_folder_free(holder, tmp_path):
     holder.send_signal(signal.SIGKILL)
     holder.wait()
     with RunFolder(tmp_path / PLACE).held():
-        pass
+        assert (tmp_path / PLACE / ".lock").is_file()
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from test_checkpoints import first_format
 
 from mimi_lightning.errors import ConfigError
 from mimi_lightning.module import QualityModel
-from mimi_lightning.start import read_start, start_from
+from mimi_lightning.start import start_from
 
 OLD = "dataset=[csiq,live]"
 NEW = "dataset=[bid,live]"
@@ -107,7 +107,7 @@ def test_the_first_format_is_a_start_too(tmp_path):
     weights = {key: value for key, value in checkpoint["state_dict"].items() if not key.startswith("regressor.")}
     regressor = {f"regressor.{key}": value for key, value in model.regressor.state_dict().items()}
     torch.save({**checkpoint, "state_dict": {**regressor, **weights}}, tmp_path / "first.ckpt")
-    before = read_start(str(tmp_path / "first.ckpt"), ["mappers"])
+    before = QualityModel.load(tmp_path / "first.ckpt")
     parts = parts_of(model)
     parts["datasets"] = {"bid": parts["datasets"]["csiq"], "live": {**parts["datasets"]["live"], "labels": [0.0, 1.0]}}
     after = start_from(before, parts, ["mappers"])
@@ -137,6 +137,12 @@ def test_the_first_format_is_a_start_too(tmp_path):
 def test_what_does_not_go_together_is_refused(old, run, words, message):
     with pytest.raises(ConfigError, match=message):
         run(OLD, f"init={old}", *words)
+
+
+def test_words_that_freeze_does_not_know_leave_no_file(run, tmp_path):
+    with pytest.raises(ConfigError, match="expected a list of regressor and mappers"):
+        run("name=other", "freeze=[head]")
+    assert not (tmp_path / "outputs" / "other").exists()
 
 
 def test_nothing_left_to_learn_is_said(old):

@@ -419,14 +419,16 @@ def test_a_callback_is_part_of_what_a_run_is(run):
         run("trainer.max_epochs=1", "dataset=[csiq,live]", "callbacks=ema")
 
 
-def test_a_folder_of_a_former_version_is_shown(run, monkeypatch):
+def test_a_folder_of_a_former_version_is_shown(run, monkeypatch, capsys):
     folder = run("dataset=[csiq,live]", "trainer.max_epochs=1")
     settings = OmegaConf.load(folder / "config.yaml")
     settings.data = {**settings.data, "resize": 512, "crop": 48, "test_resize": 768, "small_images": "raise"}
     settings.logger = {"_target_": "lightning.pytorch.loggers.CSVLogger", "save_dir": str(folder), "name": "logs"}
     OmegaConf.save(settings, folder / "config.yaml")
     monkeypatch.setattr(train, "make_data", None)  # the run is finished
+    capsys.readouterr()
     run("dataset=[csiq,live]", "trainer.max_epochs=1")
+    assert "weighted" in capsys.readouterr().out
 
 
 def test_scores_stay_float32_in_mixed_precision(run):

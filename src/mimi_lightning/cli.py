@@ -86,9 +86,12 @@ def _check(args: argparse.Namespace) -> int:
     from mimi_lightning.data.check import check_datasets
     from mimi_lightning.data.check_screens import show
     from mimi_lightning.data.partitions import Protocol
-    from mimi_lightning.module import build_labels
 
-    labels = build_labels(OmegaConf.to_container(cfg.tasks))
+    labels = None
+    if cfg.tasks:
+        from mimi_lightning.module import build_labels  # only now: it loads networks
+
+        labels = build_labels(OmegaConf.to_container(cfg.tasks))
     protocol = Protocol(**cfg.splits)
     report = check_datasets(cfg.datasets, Path(cfg.data.root), cfg.split, protocol, labels, not args.json)
     if args.json:

@@ -16,18 +16,17 @@ FREEZABLE = ("regressor", "mappers")
 FREE = {"weights", "freeze", "checkpointing"}  # arguments of a regressor that change no score: they may differ
 
 
-def read_start(checkpoint: str | None, freeze: Sequence[str] | None) -> QualityModel | None:
-    """Read the checkpoint to start from; None without one.
+def check_freeze(checkpoint: str | None, freeze: Sequence[str] | None) -> None:
+    """Refuse to freeze what a checkpoint does not bring.
 
     Raises:
-        ConfigError: no such checkpoint, or nothing that could be frozen.
+        ConfigError: words that are not known, or no checkpoint.
     """
     freeze = [] if freeze is None else freeze
     if isinstance(freeze, str) or any(part not in FREEZABLE for part in freeze):
         raise ConfigError(f"freeze={freeze}: expected a list of {' and '.join(FREEZABLE)}, such as freeze=[regressor].")
     if freeze and checkpoint is None:
         raise ConfigError(f"freeze=[{','.join(freeze)}] keeps what a checkpoint brings: set init=CHECKPOINT.")
-    return None if checkpoint is None else QualityModel.load(checkpoint)
 
 
 def start_from(old: QualityModel, parts: Mapping[str, Any], freeze: Sequence[str]) -> QualityModel:

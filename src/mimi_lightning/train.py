@@ -25,7 +25,7 @@ from mimi_lightning.module import QualityModel, build, build_labels
 from mimi_lightning.quiet import quiet
 from mimi_lightning.results import show_results, write_results
 from mimi_lightning.run_folder import RunFolder, Settings
-from mimi_lightning.start import read_start, refuse_seen, start_from
+from mimi_lightning.start import check_freeze, refuse_seen, start_from
 
 
 def train(cfg: DictConfig) -> None:
@@ -38,6 +38,7 @@ def train(cfg: DictConfig) -> None:
         MimiError: whatever a user can mend.
     """
     settings: Settings = OmegaConf.to_container(cfg, resolve=True)
+    check_freeze(settings["init"], settings["freeze"])
     run = RunFolder(Path(settings["paths"]["run"]))
     with quiet(), run.held() if _leads() else nullcontext():
         if _leads():
@@ -54,7 +55,7 @@ def _leads() -> bool:
 
 
 def _run(run: RunFolder, settings: Settings) -> None:
-    old = read_start(settings["init"], settings["freeze"])
+    old = QualityModel.load(settings["init"]) if settings["init"] else None
     data = make_data(settings)
     data.setup()
     if old:
