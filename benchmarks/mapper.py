@@ -19,7 +19,8 @@ from scipy.integrate import cubature
 from torch import Tensor, nn
 from torch.nn.functional import elu, pad, smooth_l1_loss
 
-from mimi_lightning.contracts import Judgement
+from mimi_lightning.contracts import Judgement, Opinions
+from mimi_lightning.gauges import Range
 from mimi_lightning.models.mappers import MINN, range_spread
 from mimi_lightning.models.monotone import MonotoneStack, NetworkStack
 from mimi_lightning.objectives import MIMI
@@ -171,7 +172,9 @@ def main() -> None:
 
     def tabled_step() -> Tensor:
         prediction, own = mapper.learn(proxy, dataset, ends)
-        return objective(Judgement(proxy), prediction, target, dataset, own)["loss"]
+        opinions = Opinions(target, torch.full_like(target, torch.nan), dataset)
+        terms = objective(Judgement(proxy), prediction, opinions, own)
+        return Range()(terms, mapper, proxy, ends, own)["loss"]
 
     def plain_step() -> Tensor:
         return plain.loss(proxy.view(DATASETS, -1), target.view(DATASETS, -1), ends)

@@ -13,10 +13,10 @@ import pytest
 import torch
 from torch.nn.functional import mse_loss, smooth_l1_loss, softplus
 
-from mimi_lightning.contracts import Judgement, Mapper, Objective, Regressor, Task
+from mimi_lightning.contracts import Judgement, Mapper, Objective, Opinions, Regressor, Task
 from mimi_lightning.errors import ConfigError
 from mimi_lightning.models.clip import CLIPRegressor
-from mimi_lightning.models.mappers import MINN, Identity, Linear
+from mimi_lightning.models.mappers import MINN, Anchored, Identity, Linear
 from mimi_lightning.models.regressor import BilinearRegressor
 from mimi_lightning.objectives import MIMI, Regression
 from mimi_lightning.tasks import SceneDistortion
@@ -42,7 +42,7 @@ class Learning(torch.nn.Module):
 
 
 class MapperContract:
-    def make(self, names: list[str]) -> Mapper:
+    def make(self, names: list[str], span: list | None = None) -> Mapper:
         """A small one."""
         raise NotImplementedError
 
@@ -66,6 +66,39 @@ class MapperContract:
     @pytest.fixture
     def scores(self) -> tuple[torch.Tensor, torch.Tensor]:
         return 2 * draw(30), torch.arange(30) % len(NAMES)
+
+    starts_on_the_span = True
+
+    def test_it_starts_as_an_increasing_map_onto_the_span(self):
+        if not self.starts_on_the_span:
+            pytest.skip("starts elsewhere")
+        span = torch.tensor([[0.0, 10.0], [-2.0, 1.5], [20.0, 90.0]])
+        mapper = self.make(NAMES, span.tolist())
+        y = mapper(torch.linspace(0, 1, 21), torch.arange(len(NAMES))[:, None])
+        assert (y.diff(dim=1) > 0).all()
+        width = span.diff(dim=1).squeeze(1)
+        assert ((y[:, 0] - span[:, 0]).abs() < 0.05 * width).all()
+        assert ((y[:, -1] - span[:, 1]).abs() < 0.05 * width).all()
+
+    def test_another_span_stretches_it(self, mapper, scores):
+        """Of targets three times as wide and moved by one."""
+        if not list(mapper.state_dict()):
+            pytest.skip("knows no targets")
+        torch.manual_seed(0)
+        narrow = self.make(NAMES)
+        torch.manual_seed(0)
+        wide = self.make(NAMES, [(1.0, 31.0)] * len(NAMES))
+        q, dataset = scores[0].float(), scores[1]
+        torch.testing.assert_close(wide(q, dataset), 1 + 3 * narrow(q, dataset))
+
+    def test_fitting_finds_what_it_can_say(self, mapper, scores):
+        if not list(mapper.parameters()):
+            pytest.skip("has nothing to fit")
+        other = self.make(NAMES)
+        q, dataset = scores[0].float(), scores[1]
+        y = mapper(q, dataset).detach()
+        other.fit(q, y, dataset)
+        assert (other(q, dataset) - y).abs().max() < 0.01 * (y.max() - y.min())
 
     def test_value(self, mapper, scores):
         mapper.double()
@@ -177,28 +210,40 @@ class MapperContract:
 
 
 class TestIdentity(MapperContract):
-    def make(self, names):
-        return Identity(names)
+    starts_on_the_span = False
+
+    def make(self, names, span=None):
+        return Identity(names, span)
 
     def formula(self, mapper, q, dataset):
         return q
 
 
 class TestLinear(MapperContract):
-    def make(self, names):
-        return Linear(names)
+    def make(self, names, span=None):
+        return Linear(names, span)
 
     def formula(self, mapper, q, dataset):
         return softplus(mapper.slope[dataset]) * q + mapper.offset[dataset]
 
-    def test_lines_start_over_the_whole_target_scale(self):
-        q = torch.tensor([0.0, 0.5, 1.0])
-        torch.testing.assert_close(Linear(["live"])(q, torch.tensor(0)), 10 * q)
+
+class TestAnchored(TestLinear):
+    def make(self, names, span=None):
+        return Anchored(Linear(names, span), "csiq" if "csiq" in names else names[0])
+
+    def formula(self, mapper, q, dataset):
+        return 10 * q if dataset == 0 else super().formula(mapper.free, q, dataset)
+
+    def test_the_anchor_keeps_its_line(self):
+        mapper = self.vary(Anchored(Linear(NAMES, [(0, 10), (-1, 1), (2, 4)]), "live"))
+        torch.testing.assert_close(mapper(draw(5).float(), torch.tensor(2)), 2 + 2 * draw(5).float())
 
 
 class TestMINN(MapperContract):
-    def make(self, names):
-        return MINN(names, hidden=(3, 2), cells=12, reach=6.0)
+    starts_on_the_span = False  # but at random, as published
+
+    def make(self, names, span=None):
+        return MINN(names, span, hidden=(3, 2), cells=12, reach=6.0)
 
     def formula(self, mapper, q, dataset):
         m, f, g = (lambda x, r=role: mapper.functions(x, torch.tensor(r * 3 + dataset)) for role in range(3))
@@ -206,8 +251,10 @@ class TestMINN(MapperContract):
 
 
 class TestMINNOfTwoBlocks(MapperContract):
-    def make(self, names):
-        return MINN(names, blocks=2, hidden=(2,), cells=8, reach=4.0)
+    starts_on_the_span = False
+
+    def make(self, names, span=None):
+        return MINN(names, span, blocks=2, hidden=(2,), cells=8, reach=4.0)
 
     def formula(self, mapper, q, dataset):
         functions = [lambda x, r=role: mapper.functions(x, torch.tensor(r * 3 + dataset)) for role in range(5)]
@@ -244,8 +291,9 @@ class ObjectiveContract:
         return {
             "judgement": Judgement(proxy),
             "prediction": 5 + 3 * draw(len(dataset), seed=1),
-            "target": 5 + 3 * draw(len(dataset), seed=2),
-            "dataset": torch.tensor(dataset),
+            "opinions": Opinions(
+                5 + 3 * draw(len(dataset), seed=2), draw(len(dataset), seed=9).exp(), torch.tensor(dataset)
+            ),
             "own": {name: draw(seed=3 + i).abs() for i, name in enumerate(self.make().needs)},
         }
 
@@ -253,7 +301,7 @@ class ObjectiveContract:
     def test_value(self, objective, dataset):
         batch = self.batch(dataset)
         own = {name: term.item() for name, term in batch["own"].items()}
-        expected = self.formula(batch["prediction"].tolist(), batch["target"].tolist(), dataset, own)
+        expected = self.formula(batch["prediction"].tolist(), batch["opinions"].score.tolist(), dataset, own)
         terms = objective.double()(**batch)
         assert terms["loss"].item() == pytest.approx(expected, rel=1e-12)
         assert all(term.shape == () for term in terms.values())
@@ -275,15 +323,15 @@ class ObjectiveContract:
 
     def test_the_order_of_a_batch_changes_nothing(self, objective):
         batch, order = self.batch([0, 1, 2, 2, 1, 0, 0]), torch.randperm(7)
-        turned = {name: batch[name][order] for name in ("prediction", "target", "dataset")}
+        opinions = Opinions(*(column[order] for column in vars(batch["opinions"]).values()))
+        turned = {"prediction": batch["prediction"][order], "opinions": opinions}
         turned["judgement"] = Judgement(batch["judgement"].proxy[order])
         torch.testing.assert_close(objective(**{**batch, **turned}), objective(**batch))
 
     def test_half_precision_changes_nothing(self):
-        batch = {
-            name: value.float() if name in ("prediction", "target") else value
-            for name, value in self.batch([0, 1, 2]).items()
-        }
+        batch = self.batch([0, 1, 2])
+        score, std, dataset = vars(batch["opinions"]).values()
+        batch |= {"prediction": batch["prediction"].float(), "opinions": Opinions(score.float(), std.float(), dataset)}
         batch |= {"judgement": Judgement(batch["judgement"].proxy.float())}
         batch |= {"own": {name: term.float() for name, term in batch["own"].items()}}
         expected = self.make()(**batch)
@@ -319,7 +367,7 @@ class TestMIMI(ObjectiveContract):
         fit = self.mean_by_dataset(
             [huber(*pair) for pair in zip(prediction, target, strict=True)], dataset, self.weights
         )
-        return fit + 1.5 * own["agreement"] + own["range"]
+        return fit + 1.5 * own["agreement"]
 
 
 class TestRegression(ObjectiveContract):
@@ -330,7 +378,7 @@ class TestRegression(ObjectiveContract):
         self.name = request.param
 
     def make(self):
-        return Regression(self.weights, self.name)
+        return Regression(self.weights, loss=self.name)
 
     def formula(self, prediction, target, dataset, own):
         error = self.errors[self.name]
@@ -345,12 +393,12 @@ class TestRegression(ObjectiveContract):
 
 
 def test_smooth_l1_is_the_loss_unless_told():
-    assert Regression([1.0]).loss is Regression([1.0], "smooth_l1").loss
+    assert Regression([1.0]).loss is Regression([1.0], loss="smooth_l1").loss
 
 
 def test_an_unknown_loss_is_refused():
     with pytest.raises(ConfigError, match=r"objective.loss=huber: expected l1, smooth_l1, mse"):
-        Regression([1.0], "huber")
+        Regression([1.0], loss="huber")
 
 
 class RegressorContract:

@@ -202,8 +202,8 @@ def test_weighted_mean():
 
 def test_score_table_sorts_and_keeps_precision():
     table = ScoreTable()
-    table.update(torch.tensor([5, 2]), torch.tensor([0.1, 0.2]), torch.tensor([1.0, 2.0]))
-    table.update(torch.tensor([3]), torch.tensor([0.3]), torch.tensor([3.0]))
+    table.update(torch.tensor([5, 2]), torch.tensor([0.1, 0.2]), torch.tensor([1.0, 2.0]), torch.tensor([0.5, 0.25]))
+    table.update(torch.tensor([3]), torch.tensor([0.3]), torch.tensor([3.0]), torch.tensor([torch.nan]))
     rows = table.compute()
     assert rows["index"].tolist() == [2, 3, 5]
     assert torch.equal(rows["proxy"], torch.tensor([0.2, 0.3, 0.1]))
@@ -213,19 +213,19 @@ def test_score_table_sorts_and_keeps_precision():
 def test_score_table_refuses_duplicates_and_half_precision():
     table = ScoreTable()
     one = torch.ones(1)
-    table.update(torch.tensor([4]), one, one)
-    table.update(torch.tensor([4]), one, one)
+    table.update(torch.tensor([4]), one, one, one)
+    table.update(torch.tensor([4]), one, one, one)
     with pytest.raises(ScoreError, match="image 4"):
         table.compute()
     with pytest.raises(ScoreError, match="proxy is torch"):
-        table.update(torch.tensor([5]), one.bfloat16(), one)
+        table.update(torch.tensor([5]), one.bfloat16(), one, one)
 
 
 def fill(table: ScoreTable, first: int, last: int) -> ScoreTable:
     """Add rows whose index is beyond float32's integers: it shows whether columns keep their types on the way."""
     if last > first:
         row = torch.arange(first, last)
-        table.update(row + 2**40, row.float().sqrt(), row.float() / 7)
+        table.update(row + 2**40, row.float().sqrt(), row.float() / 7, row.float() / 9)
     return table
 
 

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from mimi_lightning.contracts import Judgement
+from mimi_lightning.contracts import Judgement, Opinions
+from mimi_lightning.gauges import Range
 from mimi_lightning.models.mappers import MINN, range_spread
 from mimi_lightning.objectives import MIMI
 
@@ -32,7 +33,8 @@ def mixed_batch(datasets: list[int]) -> dict[str, torch.Tensor]:
 
 def compute(objective, mapper, proxy, target, dataset, ends) -> dict[str, torch.Tensor]:
     prediction, own = mapper.learn(proxy, dataset, ends)
-    return objective(Judgement(proxy), prediction, target, dataset, own)
+    terms = objective(Judgement(proxy), prediction, Opinions(target, torch.full_like(target, torch.nan), dataset), own)
+    return Range()(terms, mapper, proxy, ends, own)
 
 
 def smooth_l1(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""What a regressor, a mapper, an objective and a task are to the others: `QualityModel` ties them by this alone.
+"""What the parts of a model are to each other: `QualityModel` ties them by this alone.
 
 Every kind is a base class. An option of a configuration group names a subclass and its arguments, and inherits a test
 class (tests/test_contracts.py) that says in code what is promised here.
@@ -18,7 +18,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mimi_lightning.errors import ConfigError
+from mimi_lightning.models.fitting import least_squares
 from mimi_lightning.models.monotone import FullPrecision
+from mimi_lightning.models.targets import TOP
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,21 @@ class Judgement:
     proxy: Tensor
     std: Tensor | None = None
     tasks: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Opinions:
+    """What raters said of B pictures.
+
+    Args:
+        score: opinion scores on the target scale, [B].
+        std: standard deviation of the opinions on the target scale, NaN where it is not known, [B].
+        dataset: index 0..D-1 of each picture's dataset, int64 [B].
+    """
+
+    score: Tensor
+    std: Tensor
+    dataset: Tensor
 
 
 class Regressor(nn.Module, ABC):
@@ -59,22 +76,33 @@ class Regressor(nn.Module, ABC):
 
 
 class Mapper(FullPrecision, ABC):
-    """From proxy scores to the target scale (0..10 in the training part) of every dataset.
+    """From proxy scores to the target scale of every dataset.
 
     The datasets are counted by their place in `names`, and the rows of the mapper as well: of everything that a
-    checkpoint keeps of it, the first axis is n D long, and entry k D + d belongs to dataset d. It computes in float32
-    under any precision of the trainer (double after `.double()`).
+    checkpoint keeps of it, the first axis is n D long, and entry k D + d belongs to dataset d. What all datasets share
+    stands in `shared`. It computes in float32 under any precision of the trainer (double after `.double()`).
+
+    It begins as an increasing map of proxy scores from 0 to 1 onto the span of the targets.
 
     Args:
         names: of the D datasets.
+        span: targets of the lowest and the highest training label of each dataset, [D][2]; 0 and 10 if it is None.
     """
 
     monotone: ClassVar[bool] = True  # every dataset's q -> y increases strictly
-    offers: ClassVar[tuple[str, ...]] = ()  # its own terms of the loss
+    offers: tuple[str, ...] = ()  # its own terms of the loss
+    refits: ClassVar[bool] = False  # learns by `fit` after every epoch, and by no gradient
+    shared: ClassVar[tuple[str, ...]] = ()  # keys of the state dict that hold no rows
 
-    def __init__(self, names: Sequence[str]) -> None:
+    def __init__(self, names: Sequence[str], span: Sequence[Sequence[float]] | None = None) -> None:
         super().__init__()
         self.names = tuple(names)
+        span = [(0.0, TOP)] * len(self.names) if span is None else span
+        self.register_buffer("span", torch.tensor(span, dtype=torch.float32), persistent=False)
+
+    def read(self, judgement: Judgement, dataset: Tensor) -> Tensor:
+        """The scores [B] of pictures that it maps from; a dataset that it does not know is -1."""
+        return judgement.proxy
 
     @abstractmethod
     def forward(self, q: Tensor, dataset: Tensor) -> Tensor:
@@ -101,6 +129,10 @@ class Mapper(FullPrecision, ABC):
         """Whether it has an `inverse`."""
         return type(self).inverse is not Mapper.inverse
 
+    def nearest(self, y: Tensor, dataset: Tensor) -> Tensor:
+        """The nearest scores that `inverse` takes: y itself, where every score is reached."""
+        return y
+
     def learn(self, q: Tensor, dataset: Tensor, ends: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Predictions of a training batch, and what the mapper itself offers to the loss.
 
@@ -113,6 +145,19 @@ class Mapper(FullPrecision, ABC):
             Predictions [B]; scalars by name, those of `offers`, not yet weighed.
         """
         return self(q, dataset), {}
+
+    def fit(self, q: Tensor, y: Tensor, dataset: Tensor) -> None:
+        """Fit to proxy scores and targets at once, for objectives that teach it nothing.
+
+        Minimises (1/D) sum_d mean((forward(q) - y)^2) / width_d^2, width_d being that of the span, in float64 by
+        L-BFGS from where it is.
+
+        Args:
+            q: proxy scores of the training part, [N].
+            y: their targets, [N].
+            dataset: index of each score's dataset, int64 [N].
+        """
+        least_squares(self, q, y, dataset)
 
     def number(self, names: Iterable[str]) -> Tensor:
         """Index of each of these datasets, int64.
@@ -127,15 +172,21 @@ class Mapper(FullPrecision, ABC):
         return torch.tensor([place[name] for name in names], dtype=torch.int64)
 
     def rows(self, names: Iterable[str]) -> dict[str, Tensor]:
-        """Copies of the rows of these datasets, by key of the state dict, [n, len(names), ...]."""
+        """Copies of the rows of these datasets by key of the state dict, [n, len(names), ...], and what is shared."""
         number = self.number(names)
-        return {key: self._by_dataset(value)[:, number] for key, value in self.state_dict().items()}
+        return {
+            key: value.clone() if key in self.shared else self._by_dataset(value)[:, number]
+            for key, value in self.state_dict().items()
+        }
 
     def put(self, names: Iterable[str], rows: Mapping[str, Tensor]) -> None:
-        """Set the rows of these datasets to what `rows` gave."""
+        """Set the rows of these datasets to what `rows` gave, and what is shared."""
         number = self.number(names)
         for key, value in self.state_dict().items():
-            self._by_dataset(value)[:, number] = rows[key]
+            if key in self.shared:
+                value.copy_(rows[key])
+            else:
+                self._by_dataset(value)[:, number] = rows[key]
 
     def freeze(self, names: Iterable[str], optimizer: Optimizer) -> None:
         """Keep the rows of these datasets as they are now through every step of an optimiser, its decay included."""
@@ -147,31 +198,65 @@ class Mapper(FullPrecision, ABC):
         return value.unflatten(0, (-1, len(self.names)))
 
 
+class Gauge(FullPrecision, ABC):
+    """What pins the proxy axis, which mappers leave free up to an increasing map that all of them can undo."""
+
+    def pin(self, mapper: Mapper) -> Mapper:
+        """What the model maps with: the mapper itself, or one that this gauge has bound.
+
+        Raises:
+            ConfigError: the gauge makes no sense with this mapper.
+        """
+        return mapper
+
+    @abstractmethod
+    def forward(
+        self, terms: Mapping[str, Tensor], mapper: Mapper, proxy: Tensor, ends: Tensor, own: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Extend the terms of the objective.
+
+        Args:
+            terms: `loss` and what it is made of, scalars.
+            mapper: which `pin` gave.
+            proxy: scores of a training batch, [B].
+            ends: lower and upper end of each dataset's published range on the target scale, [D, 2].
+            own: terms that the mapper offers.
+
+        Returns:
+            The terms and its own, with a new `loss`.
+        """
+
+
 class Objective(FullPrecision, ABC):
     """What a mix of datasets should make regressor and mapper learn.
 
     Args:
         weights: w_d >= 0 of every dataset, in the order of the dataset indices, [D].
+        span: targets of the lowest and the highest training label of each dataset, [D][2]; 0 and 10 if it is None.
     """
 
-    needs: ClassVar[tuple[str, ...]] = ()  # terms that the mapper has to offer
+    needs: tuple[str, ...] = ()  # terms that the mapper has to offer
+    sees: tuple[str, ...] = ()  # tasks that the regressor has to judge
+    teaches: bool = True  # the mapper, by its gradient; otherwise it is fitted after training
 
-    def __init__(self, weights: Sequence[float]) -> None:
+    def __init__(self, weights: Sequence[float], span: Sequence[Sequence[float]] | None = None) -> None:
         super().__init__()
+        span = [(0.0, TOP)] * len(weights) if span is None else span
         self.register_buffer("weights", torch.tensor(weights, dtype=torch.float32), persistent=False)
+        self.register_buffer("span", torch.tensor(span, dtype=torch.float32), persistent=False)
 
     @abstractmethod
     def forward(
-        self, judgement: Judgement, prediction: Tensor, target: Tensor, dataset: Tensor, own: Mapping[str, Tensor]
+        self, judgement: Judgement, prediction: Tensor, opinions: Opinions, own: Mapping[str, Tensor], epoch: int = 0
     ) -> dict[str, Tensor]:
         """Compute the loss of one mixed batch.
 
         Args:
             judgement: of the B images.
             prediction: of the mapper, on the target scale, [B].
-            target: opinion scores on the target scale, 0..10 in the training part, [B].
-            dataset: index 0..D-1 of each image's dataset, int64 [B].
+            opinions: of raters on the B images.
             own: terms that the mapper offers; which of them count is the objective's affair.
+            epoch: number of this epoch.
 
         Returns:
             Scalars: the `loss` to minimise, and by name the terms that it is made of.

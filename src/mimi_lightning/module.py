@@ -18,13 +18,19 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from mimi_lightning.checkpoints import FORMAT, format_of, upgrade
-from mimi_lightning.contracts import Judgement, Mapper, Objective, Regressor, Task
+from mimi_lightning.contracts import Gauge, Judgement, Mapper, Objective, Opinions, Regressor, Task
 from mimi_lightning.errors import ConfigError, DatasetError, ScoreError
 from mimi_lightning.metrics import srcc, weighted_mean
 from mimi_lightning.models.targets import TargetScale
 from mimi_lightning.score_table import ScoreTable
 
 Spec = Mapping[str, Any]  # a class under `_target_` and its arguments
+
+UNKNOWN = -1  # number of datasets that the model was not trained on
+
+# What checkpoints that do not speak of them were trained with.
+NO_GAUGE = {"_target_": "mimi_lightning.gauges.Free"}
+MINMAX = {"_target_": "mimi_lightning.models.targets.MinMax"}
 
 
 def build(spec: Spec, kind: type, *args: Any, **more: Any) -> Any:
@@ -39,6 +45,15 @@ def build(spec: Spec, kind: type, *args: Any, **more: Any) -> Any:
     Raises:
         ConfigError: no such class, a class of another kind, or arguments that it does not take.
     """
+    cls = find_class(spec, kind)
+    try:
+        return cls(*args, **{key: value for key, value in spec.items() if key != "_target_"}, **more)
+    except TypeError as error:
+        raise ConfigError(f"{spec['_target_']} does not take these arguments: {error}") from error
+
+
+def find_class(spec: Spec, kind: type) -> type:
+    """The class that a configuration node names; errors as those of `build`."""
     name = spec["_target_"]
     try:
         cls = get_class(name)
@@ -46,10 +61,7 @@ def build(spec: Spec, kind: type, *args: Any, **more: Any) -> Any:
         raise ConfigError(f"_target_={name}: there is no such class ({error})") from error
     if not issubclass(cls, kind):
         raise ConfigError(f"_target_={name}: expected a {kind.__name__}.")
-    try:
-        return cls(*args, **{key: value for key, value in spec.items() if key != "_target_"}, **more)
-    except TypeError as error:
-        raise ConfigError(f"{name} does not take these arguments: {error}") from error
+    return cls
 
 
 def build_labels(tasks: Spec | None) -> Callable[[pd.DataFrame], dict[str, np.ndarray]] | None:
@@ -64,12 +76,14 @@ class QualityModel(lightning.LightningModule):
         regressor: specification of the quality regressor (conf/backbone).
         mapper: specification of the score mapper (conf/mapper).
         objective: specification of the objective (conf/objective).
-        datasets: by name: `range` (published, native), `labels` (lowest and highest MOS in training), `weight` (in the
-            objective), `size` (number of images; weighs validation figures).
+        datasets: by name: `range` (published, native), `labels` (what the target scale has to know of those in
+            training), `weight` (in the objective), `size` (number of images; weighs validation figures).
         optimizer: specification; `backbone_lr` is the rate of pretrained parameters. Not needed for scoring.
         scheduler: specification, stepped every epoch.
         tasks: specification of what is learned beside quality (conf/tasks), empty if nothing is.
         view: specification of what testing sees of a picture (conf/view), for those who score with a checkpoint.
+        gauge: specification of what pins the proxy axis (conf/gauge).
+        labels: specification of the target scale (conf/labels).
     """
 
     def __init__(
@@ -82,18 +96,22 @@ class QualityModel(lightning.LightningModule):
         scheduler: Spec | None = None,
         tasks: Spec | None = None,
         view: Spec | None = None,
+        gauge: Spec = NO_GAUGE,
+        labels: Spec = MINMAX,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
         self.names = sorted(datasets)
         facts = [datasets[name] for name in self.names]
         self.regressor = build(regressor, Regressor)
-        self.mapper = build(mapper, Mapper, self.names)
-        self.objective = build(objective, Objective, weights=[fact["weight"] for fact in facts])
+        self.scale = build(labels, TargetScale, facts)
+        span = self.scale.span().tolist()
+        self.gauge = build(gauge, Gauge)
+        self.mapper = self.gauge.pin(build(mapper, Mapper, self.names, span=span))
+        self.objective = build(objective, Objective, weights=[fact["weight"] for fact in facts], span=span)
         self.tasks = build(tasks, Task) if tasks else None
         self._refuse_what_does_not_fit(regressor["name"])
         self.sizes = {name: datasets[name]["size"] for name in self.names}
-        self.scale = TargetScale([fact["labels"] for fact in facts], [fact["range"] for fact in facts])
         self.table = ScoreTable()
         self.frozen: tuple[str, ...] = ()  # datasets whose rows of the mapper do not learn
         self._numbered: tuple[Any, Tensor | None] = None, None
@@ -123,7 +141,8 @@ class QualityModel(lightning.LightningModule):
         Raises:
             DatasetError: images that are not uint8.
         """
-        return self.judge(images).proxy
+        judgement = self.judge(images)
+        return self.mapper.read(judgement, torch.full_like(judgement.proxy, UNKNOWN, dtype=torch.int64))
 
     def judge(self, images: Tensor) -> Judgement:
         """All that the regressor says of the images; arguments and errors as those of `forward`."""
@@ -150,17 +169,19 @@ class QualityModel(lightning.LightningModule):
         """Native MOS [B] of `dataset`, see `number`, to proxy scores [B]: inverse of `predict_mos`, NaN without one."""
         if not self.mapper.invertible:
             return torch.full_like(mos, torch.nan)
-        return self.mapper.inverse(self.scale.normalise(mos, dataset), dataset)
+        target = self.scale.normalise(mos, dataset)
+        return self.mapper.inverse(self.mapper.nearest(target, dataset), dataset)
 
     def training_step(self, batch: dict[str, Any]) -> Tensor | None:
         """One mixed batch; a batch in which no image could be read is passed over."""
         if "image" not in batch:
             return None
-        dataset = self._dataset(batch)
-        target = self.scale.normalise(batch["mos"], dataset)
+        dataset, ends = self._dataset(batch), self.scale.ends()
         judgement = self.judge(batch["image"])
-        prediction, own = self.mapper.learn(judgement.proxy, dataset, self.scale.ends())
-        terms = self.objective(judgement, prediction, target, dataset, own)
+        q = self.mapper.read(judgement, dataset)
+        prediction, own = self.mapper.learn(q, dataset, ends)
+        terms = self.objective(judgement, prediction, self._opinions(batch, dataset), own, self.current_epoch)
+        terms = self.gauge(terms, self.mapper, q, ends, own)
         if self.tasks is not None:
             terms = self.tasks(terms, judgement, batch, self.current_epoch)
         self.log_dict({f"train/{name}": value.detach() for name, value in terms.items()}, batch_size=len(dataset))
@@ -171,16 +192,29 @@ class QualityModel(lightning.LightningModule):
         """Collect the scores of one batch, and count what it gets right beside quality."""
         if "image" not in batch:
             return
-        judgement = self.judge(batch["image"])
-        self.table.update(batch["row"], judgement.proxy, self.predict_mos(judgement.proxy, self._dataset(batch)))
+        judgement, dataset = self.judge(batch["image"]), self._dataset(batch)
+        proxy = self.mapper.read(judgement, dataset)
+        self.table.update(batch["row"], proxy, *self._predicted(proxy, judgement.std, dataset))
         if self.tasks is not None:
             self.tasks.count(judgement, batch)
 
     test_step = validation_step
 
     def predict_step(self, batch: dict[str, Any]) -> dict[str, Tensor]:
-        """Row and proxy score of the images of a batch; empty when none could be read."""
-        return {"index": batch["row"], "proxy": self(batch["image"])} if "image" in batch else {}
+        """Columns of `ScoreTable` of the images of a batch, also of datasets that the model does not know.
+
+        Empty when none could be read.
+        """
+        if "image" not in batch:
+            return {}
+        place = {name: number for number, name in enumerate(self.names)}
+        numbers = torch.tensor([place.get(name, UNKNOWN) for name in batch["names"]], device=self.device)
+        judgement, dataset = self.judge(batch["image"]), numbers[batch["dataset"]]
+        proxy = self.mapper.read(judgement, dataset)
+        prediction, std = self._predicted(proxy, judgement.std, dataset.clamp(min=0))
+        unknown = dataset == UNKNOWN
+        prediction, std = (column.masked_fill(unknown, torch.nan) for column in (prediction, std))
+        return {"index": batch["row"], "proxy": proxy, "prediction": prediction, "std": std}
 
     def on_validation_epoch_end(self) -> None:
         """Log the SRCC of proxy scores for every dataset, weighted by size and as a plain mean."""
@@ -240,6 +274,28 @@ class QualityModel(lightning.LightningModule):
                 f"{type(self.mapper).__name__} does not offer: set objective=regression, or choose one that does, such "
                 "as mapper=minn."
             )
+        if lacking := [task for task in self.objective.sees if task not in self.regressor.judges]:
+            raise ConfigError(
+                f"objective {type(self.objective).__name__} compares {' and '.join(lacking)} levels, which backbone "
+                f"{backbone} does not judge: set backbone.says=levels."
+            )
+        if not (self.objective.teaches or list(self.mapper.parameters())):
+            raise ConfigError(
+                f"objective {type(self.objective).__name__} orders pictures and teaches no scale, and mapper "
+                f"{type(self.mapper).__name__} has nothing to fit afterwards: its predictions would mean nothing. "
+                "Choose one such as mapper=linear."
+            )
+
+    def _opinions(self, batch: dict[str, Any], dataset: Tensor) -> Opinions:
+        score = self.scale.normalise(batch["mos"], dataset)
+        return Opinions(score, self.scale.spread(batch["mos"], batch["std"], dataset), dataset)
+
+    def _predicted(self, proxy: Tensor, std: Tensor | None, dataset: Tensor) -> tuple[Tensor, Tensor]:
+        """Predictions on the native scale, and their standard deviations: half of what lies between proxy -+ std."""
+        prediction = self.predict_mos(proxy, dataset)
+        if std is None:
+            return prediction, torch.full_like(prediction, torch.nan)
+        return prediction, (self.predict_mos(proxy + std, dataset) - self.predict_mos(proxy - std, dataset)) / 2
 
     def _dataset(self, batch: dict[str, Any]) -> Tensor:
         """Index of each image's dataset, [B]: a batch counts along names of its own, which hardly ever change."""

@@ -38,7 +38,7 @@ def make_predictions(
 
     Args:
         annotations: annotations table with the split's `part`.
-        scores: `index` (row of the annotations), `proxy` and `prediction` (native scale), each [N].
+        scores: columns of a `ScoreTable`, each [N].
         model: aligns the labels of the datasets that it knows.
         run: name of the run.
         split: 1..10.
@@ -52,6 +52,7 @@ def make_predictions(
         split=split,
         proxy=scores["proxy"].numpy(),
         prediction=scores["prediction"].double().numpy(),
+        std=scores["std"].double().numpy(),
         aligned=np.nan,
     )
     known = rows["dataset"].isin(model.names)

@@ -9,11 +9,11 @@ from torchmetrics.utilities import dim_zero_cat
 
 from mimi_lightning.errors import ScoreError
 
-SCORE_TYPES = {"index": torch.int64, "proxy": torch.float32, "prediction": torch.float32}
+SCORE_TYPES = {"index": torch.int64, "proxy": torch.float32, "prediction": torch.float32, "std": torch.float32}
 
 
 class ScoreTable(Metric):
-    """One row an image: its index in the annotations, its proxy score and its prediction.
+    """One row an image: its index in the annotations, its proxy score, its prediction and how sure that is.
 
     Processes may hold any number of rows, none included. No row is ever repeated to even them out, which would bias
     the figures: a distributed sampler must deal out the images without padding.
@@ -26,18 +26,19 @@ class ScoreTable(Metric):
         for column in SCORE_TYPES:
             self.add_state(column, default=[], dist_reduce_fx="cat")
 
-    def update(self, index: Tensor, proxy: Tensor, prediction: Tensor) -> None:
+    def update(self, index: Tensor, proxy: Tensor, prediction: Tensor, std: Tensor) -> None:
         """Add the rows of a batch.
 
         Args:
             index: row of each image in the annotations table, int64, [B].
             proxy: proxy scores, at least float32, [B].
             prediction: scores on the dataset's native scale, at least float32, [B].
+            std: standard deviation of each prediction, native, NaN where it is not known, [B].
 
         Raises:
             ScoreError: scores in half precision, which collapse into a handful of ranks.
         """
-        rows = {"index": index, "proxy": proxy, "prediction": prediction}
+        rows = {"index": index, "proxy": proxy, "prediction": prediction, "std": std}
         for column, values in rows.items():
             if values.element_size() < 4:
                 raise ScoreError(f"{column} is {values.dtype}: compute scores in float32, outside autocast")

@@ -18,6 +18,7 @@ from mimi_lightning.module import QualityModel
 from mimi_lightning.quiet import quiet
 from mimi_lightning.results import make_predictions
 from mimi_lightning.run_folder import RunFolder, aside
+from mimi_lightning.score_table import SCORE_TYPES
 from mimi_lightning.train import make_data
 
 
@@ -88,13 +89,7 @@ def _score(model: QualityModel, data: MixedDataModule, trainer: dict[str, Any]) 
     except (MisconfigurationException, ValueError) as error:
         raise ConfigError(f"The trainer cannot be set up: {error}") from error
     batches = [batch for batch in predictor.predict(model, data) if batch]
-    index, proxy = (torch.cat([batch[name].cpu() for batch in batches]) for name in ("index", "proxy"))
-    prediction = torch.full_like(proxy, torch.nan)
-    dataset = data.table["dataset"].loc[index.numpy()]
-    known = torch.tensor(dataset.isin(model.names).to_numpy())
-    with torch.no_grad():
-        prediction[known] = model.cpu().predict_mos(proxy[known], model.number(dataset[known.numpy()]))
-    return {"index": index, "proxy": proxy, "prediction": prediction}
+    return {column: torch.cat([batch[column].cpu() for batch in batches]) for column in SCORE_TYPES}
 
 
 def _name(run: RunFolder, checkpoint: Path) -> tuple[str, int]:

@@ -46,6 +46,7 @@ def start_from(old: QualityModel, parts: Mapping[str, Any], freeze: Sequence[str
     specs = {
         "regressor": _agreed("backbone", old.hparams.regressor, parts["regressor"]) | {"weights": "none"},
         "mapper": _agreed("mapper", old.hparams.mapper, parts["mapper"]),
+        "labels": _agreed("labels", old.hparams.labels, parts["labels"]),
     }
     shared = [name for name in parts["datasets"] if name in old.names]
     datasets = dict(parts["datasets"])

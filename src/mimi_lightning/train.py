@@ -21,11 +21,16 @@ from mimi_lightning.data.miniature import make_miniature
 from mimi_lightning.errors import ConfigError
 from mimi_lightning.loggers import finish, log_results
 from mimi_lightning.memory import keep_memory
-from mimi_lightning.module import QualityModel, build, build_labels
+from mimi_lightning.models.targets import TargetScale
+from mimi_lightning.module import QualityModel, build, build_labels, find_class
 from mimi_lightning.quiet import quiet
+from mimi_lightning.refit import Refit, fit_best
 from mimi_lightning.results import show_results, write_results
 from mimi_lightning.run_folder import RunFolder, Settings
 from mimi_lightning.start import check_freeze, refuse_seen, start_from
+
+# Groups of which a model is made, beside its backbone.
+PARTS = ("mapper", "gauge", "labels", "objective", "tasks", "optimizer", "scheduler")
 
 
 def train(cfg: DictConfig) -> None:
@@ -71,6 +76,10 @@ def _run(run: RunFolder, settings: Settings) -> None:
     goes_on = run.last.is_file() and not settings["overwrite"]  # another rank may not have removed the old run yet
     try:
         trainer.fit(model, data, ckpt_path=run.last if goes_on else None)
+        if model.mapper.refits or not model.objective.teaches:
+            if _leads():
+                fit_best(run, model, data)
+            trainer.strategy.barrier()
         trainer.test(model, data, ckpt_path="best", verbose=False)
         skipped = _gather(data.skipped, trainer.world_size)
         if trainer.is_global_zero:
@@ -99,12 +108,13 @@ def make_data(settings: Settings) -> MixedDataModule:
 
 def make_model(settings: Settings, data: MixedDataModule, old: QualityModel | None = None) -> QualityModel:
     """The model of a resolved configuration, started from an old one; target scales come from the training part."""
-    labels, sizes = data.label_ranges(), data.sizes()
+    labels, sizes = data.training_labels(), data.sizes()
+    scale = find_class(settings["labels"], TargetScale)
     facts = {
-        name: {"range": d["range"], "labels": labels[name], "weight": d["weight"], "size": sizes[name]}
+        name: {"range": d["range"], "labels": scale.learn(labels[name]), "weight": d["weight"], "size": sizes[name]}
         for name, d in settings["datasets"].items()
     }
-    parts = {key: settings[key] for key in ("mapper", "objective", "tasks", "optimizer", "scheduler")}
+    parts = {key: settings[key] for key in PARTS}
     parts |= {"regressor": settings["backbone"], "datasets": facts, "view": settings["view"]["test"]}
     return start_from(old, parts, settings["freeze"] or ()) if old else QualityModel(**parts)
 
@@ -125,7 +135,7 @@ def _make_trainer(run: RunFolder, settings: Settings) -> lightning.Trainer:
             default_root_dir=run.path,
             logger=[CSVLogger(run.path, name="logs"), *_build_all(settings["logger"], Logger)],
             # Testing takes the best weights of the first.
-            callbacks=[best, last, Relocation(), *_build_all(settings.get("callbacks", {}), Callback)],
+            callbacks=[best, last, Relocation(), Refit(), *_build_all(settings.get("callbacks", {}), Callback)],
             use_distributed_sampler=False,  # the project's samplers know their rank
             enable_model_summary=False,
         )

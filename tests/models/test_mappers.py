@@ -3,8 +3,9 @@ import copy
 import pytest
 import torch
 
-from mimi_lightning.contracts import Judgement
+from mimi_lightning.contracts import Judgement, Opinions
 from mimi_lightning.errors import ScoreError
+from mimi_lightning.gauges import Range
 from mimi_lightning.models.mappers import MINN
 from mimi_lightning.models.monotone import MonotoneStack
 from mimi_lightning.objectives import MIMI
@@ -32,7 +33,9 @@ def trained(request) -> MINN:
         q, target, dataset = synthetic_batch(generator)
         optimiser.zero_grad()
         prediction, own = mapper.learn(q, dataset, ends)
-        objective(Judgement(q), prediction, target, dataset, own)["loss"].backward()
+        opinions = Opinions(target, torch.full_like(target, torch.nan), dataset)
+        terms = objective(Judgement(q), prediction, opinions, own)
+        Range()(terms, mapper, q, ends, own)["loss"].backward()
         optimiser.step()
     return mapper.eval()
 
@@ -45,7 +48,7 @@ def scores() -> tuple[torch.Tensor, torch.Tensor]:
 
 def small(blocks: int = 1) -> MINN:
     torch.manual_seed(1)
-    return MINN(NAMES[:2], blocks, hidden=(2, 2), cells=10, reach=3.0).double()
+    return MINN(NAMES[:2], blocks=blocks, hidden=(2, 2), cells=10, reach=3.0).double()
 
 
 class Calls(torch.nn.Module):
@@ -199,7 +202,7 @@ def test_inverse_refuses_what_is_not_finite():
 def test_checkpoint_holds_parameters_only(trained, scores):
     state = trained.state_dict()
     assert not any("knots" in name for name in state)
-    restored = MINN(NAMES, trained.blocks, cells=160)
+    restored = MINN(NAMES, blocks=trained.blocks, cells=160)
     restored.load_state_dict(state)
     assert torch.equal(restored(*scores), trained(*scores))
 

@@ -6,7 +6,8 @@ from torch import nn
 from torch.nn.functional import normalize, smooth_l1_loss
 
 from benchmarks.mapper import PlainFunction, PlainMapper
-from mimi_lightning.contracts import Judgement
+from mimi_lightning.contracts import Judgement, Opinions
+from mimi_lightning.gauges import Range
 from mimi_lightning.models.mappers import MINN
 from mimi_lightning.models.monotone import MonotoneStack
 from mimi_lightning.models.pooling import SymmetricBilinearPool
@@ -85,7 +86,9 @@ def test_mappers_alone_learn_as_published():
 
     def tabled() -> torch.Tensor:
         prediction, own = mapper.learn(quality, dataset, ends)
-        return objective(Judgement(quality), prediction, target, dataset, own)["loss"]
+        opinions = Opinions(target, torch.full_like(target, torch.nan), dataset)
+        terms = objective(Judgement(quality), prediction, opinions, own)
+        return Range()(terms, mapper, quality, ends, own)["loss"]
 
     ours = adam(tabled, mapper.parameters(), 40)
     published = adam(lambda: plain.loss(quality.view(2, -1), target.view(2, -1), ends), plain.parameters(), 40)

@@ -148,6 +148,7 @@ class MixedDataModule(lightning.LightningDataModule):
         self.table = self._assign_parts(table) if self.protocol else table.assign(part="test")
         self.facts = {
             "mos": self.table["mos"].to_numpy(np.float32),
+            "std": self.table["std"].to_numpy(np.float32),
             "dataset": self.table["dataset"].map(self.names.index).to_numpy(),
             **(self.labels(self.table) if self.labels else {}),
         }
@@ -160,13 +161,10 @@ class MixedDataModule(lightning.LightningDataModule):
             rank_zero_warn(f"{number:,} images of {dataset} are in no part of split {self.split} and are left out.")
         return self.parts.table
 
-    def label_ranges(self) -> dict[str, tuple[float, float]]:
-        """Lowest and highest MOS of each dataset's training part; they normalise the targets."""
+    def training_labels(self) -> dict[str, np.ndarray]:
+        """MOS of each dataset's training part, native scale."""
         train = self.table[self.table["part"] == "train"]
-        mos = train.groupby("dataset")["mos"]
-        return {
-            name: (float(low), float(high)) for name, low, high in zip(mos.groups, mos.min(), mos.max(), strict=True)
-        }
+        return {name: mos.to_numpy() for name, mos in train.groupby("dataset")["mos"]}
 
     def sizes(self) -> dict[str, int]:
         """Number of images of each dataset, all parts together."""
@@ -187,11 +185,11 @@ class MixedDataModule(lightning.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader:
         """Whole images of the val part, each once."""
-        return self._eval_loader("val")
+        return self.part_dataloader("val")
 
     def test_dataloader(self) -> DataLoader:
         """Whole images of the test part, each once."""
-        return self._eval_loader("test")
+        return self.part_dataloader("test")
 
     predict_dataloader = test_dataloader
 
@@ -210,7 +208,8 @@ class MixedDataModule(lightning.LightningDataModule):
             batch["names"] = tuple(self.names)
         return batch
 
-    def _eval_loader(self, part: str) -> DataLoader:
+    def part_dataloader(self, part: str) -> DataLoader:
+        """Whole images of a part, each once."""
         rows = self.table.index[self.table["part"] == part]
         images = self.images[self.test_view.resize]
 

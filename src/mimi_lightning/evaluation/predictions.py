@@ -9,6 +9,7 @@
 | mos | native scale, higher is better |
 | proxy | proxy score |
 | prediction | predicted MOS on the native scale, NaN when unknown |
+| std | standard deviation of the prediction, native, NaN when unknown |
 | aligned | label on the proxy scale: inverse of the score mapper at mos, NaN when unknown |
 | distortion, level | as in the annotations table |
 """
@@ -27,11 +28,11 @@ from mimi_lightning.errors import ScoreError
 
 PREDICTION_COLUMNS = [
     *("run", "dataset", "split", "part", "image", "mos", "proxy", "prediction", "aligned"),
-    *("distortion", "level"),
+    *("distortion", "level", "std"),
 ]
 UNSEEN = "unseen"  # part of a dataset that the model was not trained on
 NEEDED = ("dataset", "split", "mos", "proxy")
-NUMBERS = ("mos", "proxy", "prediction", "aligned", "level")
+NUMBERS = ("mos", "proxy", "prediction", "aligned", "level", "std")
 ROW = ["run", "dataset", "split", "image"]
 
 

@@ -8,7 +8,7 @@ from scipy.optimize import elementwise
 from torch import Tensor, nn
 from torch.nn.functional import smooth_l1_loss, softplus
 
-from mimi_lightning.contracts import Mapper
+from mimi_lightning.contracts import Judgement, Mapper
 from mimi_lightning.errors import ScoreError
 from mimi_lightning.models.monotone import MonotoneStack, MonotoneTable
 from mimi_lightning.models.targets import TOP
@@ -27,13 +27,14 @@ class Identity(Mapper):
 class Linear(Mapper):
     """A straight line of each dataset: y = softplus(a_d) q + b_d.
 
-    Lines start at slope 10, the width of the target scale, and offset 0.
+    Lines start at the width of the span as slope, and at its lower end as offset.
     """
 
-    def __init__(self, names: Sequence[str]) -> None:
-        super().__init__(names)
-        self.slope = nn.Parameter(torch.full((len(names),), TOP, dtype=torch.float32).expm1().log())
-        self.offset = nn.Parameter(torch.zeros(len(names), dtype=torch.float32))
+    def __init__(self, names: Sequence[str], span: Sequence[Sequence[float]] | None = None) -> None:
+        super().__init__(names, span)
+        low, high = self.span.unbind(1)
+        self.slope = nn.Parameter((high - low).expm1().log())
+        self.offset = nn.Parameter(low.clone())
 
     def forward(self, q: Tensor, dataset: Tensor) -> Tensor:
         """See `Mapper.forward`."""
@@ -42,6 +43,54 @@ class Linear(Mapper):
     def inverse(self, y: Tensor, dataset: Tensor) -> Tensor:
         """Proxy score q = (y - b_d) / softplus(a_d)."""
         return (y - self.offset[dataset]) / softplus(self.slope)[dataset]
+
+
+class Anchored(Mapper):
+    """A mapper in which one dataset keeps the straight line that all start from: y = low + (high - low) q.
+
+    Args:
+        free: maps all other datasets.
+        anchor: name of that dataset.
+    """
+
+    def __init__(self, free: Mapper, anchor: str) -> None:
+        super().__init__(free.names, free.span.tolist())
+        self.free, self.anchor = free, free.names.index(anchor)
+        self.offers = free.offers
+        self.shared = tuple(f"free.{key}" for key in free.shared)
+        self.monotone, self.refits = free.monotone, free.refits
+
+    @property
+    def invertible(self) -> bool:
+        """Whether the mapper of the others is."""
+        return self.free.invertible
+
+    def read(self, judgement: Judgement, dataset: Tensor) -> Tensor:
+        """See `Mapper.read`."""
+        return self.free.read(judgement, dataset)
+
+    def forward(self, q: Tensor, dataset: Tensor) -> Tensor:
+        """See `Mapper.forward`."""
+        return torch.where(dataset == self.anchor, self._line(q), self.free(q, dataset))
+
+    def inverse(self, y: Tensor, dataset: Tensor) -> Tensor:
+        """See `Mapper.inverse`."""
+        low, high = self.span[self.anchor]
+        reached = torch.where(dataset == self.anchor, self.free(torch.zeros_like(y), dataset), y)
+        return torch.where(dataset == self.anchor, (y - low) / (high - low), self.free.inverse(reached, dataset))
+
+    def nearest(self, y: Tensor, dataset: Tensor) -> Tensor:
+        """See `Mapper.nearest`."""
+        return torch.where(dataset == self.anchor, y, self.free.nearest(y, dataset))
+
+    def learn(self, q: Tensor, dataset: Tensor, ends: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """See `Mapper.learn`."""
+        prediction, own = self.free.learn(q, dataset, ends)
+        return torch.where(dataset == self.anchor, self._line(q), prediction), own
+
+    def _line(self, q: Tensor) -> Tensor:
+        low, high = self.span[self.anchor]
+        return low + (high - low) * q
 
 
 class MINN(Mapper):
@@ -56,6 +105,7 @@ class MINN(Mapper):
 
     Args:
         names: of the D datasets.
+        span: see `Mapper`; of a span other than 0..10, y1 and y2 are stretched to it.
         blocks: number K of coupled blocks.
         hidden: widths of the hidden layers of every integrand.
         cells: cells of the integrals' table on each side of 0.
@@ -67,12 +117,13 @@ class MINN(Mapper):
     def __init__(
         self,
         names: Sequence[str],
+        span: Sequence[Sequence[float]] | None = None,
         blocks: int = 1,
         hidden: Sequence[int] = (100, 100, 100),
         cells: int = 640,
         reach: float = 64.0,
     ) -> None:
-        super().__init__(names)
+        super().__init__(names, span)
         self.datasets = len(self.names)
         self.blocks = blocks
         self.reach = reach
@@ -81,7 +132,7 @@ class MINN(Mapper):
 
     def forward(self, q: Tensor, dataset: Tensor) -> Tensor:
         """See `Mapper.forward`."""
-        return self.outputs(q, dataset, self.functions.tabulate())[1]
+        return self._stretch(self.outputs(q, dataset, self.functions.tabulate())[1], dataset)
 
     def learn(self, q: Tensor, dataset: Tensor, ends: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Predictions y2, SmoothL1(y1, y2) as `agreement`, and as `range` the spread of the ends pulled back.
@@ -91,8 +142,9 @@ class MINN(Mapper):
         table = self.functions.tabulate()
         y1, y2 = self.outputs(q, dataset, table)
         every = torch.arange(len(ends), device=ends.device)[:, None]
+        ends = self._shrink(ends, every)
         pulled_back, _ = self.block_inverse(ends, ends, every, table)
-        return y2, {"agreement": smooth_l1_loss(y1, y2), "range": range_spread(pulled_back)}
+        return self._stretch(y2, dataset), {"agreement": smooth_l1_loss(y1, y2), "range": range_spread(pulled_back)}
 
     def outputs(self, q: Tensor, dataset: Tensor, table: MonotoneTable) -> tuple[Tensor, Tensor]:
         """Both outputs of the last block, y1 and y2, by the table of its functions; shapes as those of `forward`."""
@@ -141,7 +193,7 @@ class MINN(Mapper):
         """
         table = self.functions.tabulate()
         exact = table.to("cpu", torch.float64)
-        target, which = torch.broadcast_tensors(y.to("cpu", torch.float64), dataset.cpu())
+        target, which = torch.broadcast_tensors(self._shrink(y, dataset).to("cpu", torch.float64), dataset.cpu())
         q = self._find_root(target, which, exact)
         if torch.is_grad_enabled():
             q = self._attach_gradient(q, target, which, exact)
@@ -172,6 +224,16 @@ class MINN(Mapper):
         _, y2 = self.outputs(q.detach(), dataset, table)
         step = (y2 - y) / slope
         return q.detach() - (step - step.detach())
+
+    def _stretch(self, y: Tensor, dataset: Tensor) -> Tensor:
+        """From 0..10 to the span."""
+        low, high = self.span[dataset].unbind(-1)
+        return low + y * ((high - low) / TOP)
+
+    def _shrink(self, y: Tensor, dataset: Tensor) -> Tensor:
+        """Inverse of `_stretch`."""
+        low, high = self.span[dataset].unbind(-1)
+        return (y - low) / ((high - low) / TOP)
 
     def _block_roles(self) -> list[tuple[int, int]]:
         """Index of the first dataset's F and G, for every block."""

@@ -1,0 +1,60 @@
+"""Fitting the score mapper to the training part, where training itself does not teach it.
+
+Some objectives only order pictures, and some mappers learn by no gradient. Their mapper is fitted to proxy scores and
+labels of the training part: after every epoch if training goes on with it, and to the weights that the run keeps.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning
+import torch
+from lightning.fabric.utilities import move_data_to_device
+from lightning.pytorch.callbacks import Callback
+
+from mimi_lightning.data.datamodule import MixedDataModule
+from mimi_lightning.module import QualityModel
+from mimi_lightning.run_folder import RunFolder, aside
+
+
+class Refit(Callback):
+    """Fits a mapper that learns by no gradient after every epoch."""
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, module: QualityModel) -> None:
+        """Fit it, before the checkpoint of this epoch is written."""
+        if module.mapper.refits:
+            fit_mapper(module, trainer.datamodule)
+
+
+@torch.no_grad()
+def fit_mapper(model: QualityModel, data: MixedDataModule) -> None:
+    """Fit the mapper to the training part as testing would see it; every process does the same."""
+    training = model.training
+    model.eval()
+    columns: list[tuple[torch.Tensor, ...]] = []
+    for batch in data.part_dataloader("train"):
+        batch = _delivered(batch, model, data)
+        if "image" in batch:
+            dataset = model.number(data.names).to(model.device)[batch["dataset"]]
+            columns.append((model.mapper.read(model.judge(batch["image"]), dataset), batch["mos"], dataset))
+    q, mos, dataset = (torch.cat(column) for column in zip(*columns, strict=True))
+    model.mapper.fit(q, model.scale.normalise(mos, dataset), dataset)
+    model.train(training)
+
+
+def fit_best(run: RunFolder, model: QualityModel, data: MixedDataModule) -> None:
+    """Fit the mapper to the best weights of a run, and write it into their checkpoint."""
+    file = run.file("checkpoint")
+    checkpoint = torch.load(file, map_location=model.device, weights_only=True)
+    model.load_state_dict(checkpoint["state_dict"])
+    fit_mapper(model, data)
+    checkpoint["state_dict"] = model.state_dict()
+    with aside(file) as draft:
+        torch.save(checkpoint, draft)
+
+
+def _delivered(batch: dict[str, Any], model: QualityModel, data: MixedDataModule) -> dict[str, Any]:
+    """A batch as a trainer would deliver it."""
+    batch = data.on_before_batch_transfer(batch, 0)
+    return data.on_after_batch_transfer(move_data_to_device(batch, model.device), 0)
