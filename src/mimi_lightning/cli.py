@@ -163,6 +163,7 @@ def _add_report(verbs: Any) -> None:
         help="logistic fits of PLCC and RMSE: of least residual, or from the one published start, to compare with "
         "published figures (%(default)s)",
     )
+    report.add_argument("--config-dir", **CONFIG_DIR)
     report.set_defaults(run=_report)
 
 
@@ -171,7 +172,7 @@ def _report(args: argparse.Namespace) -> int:
     from mimi_lightning.evaluation.report import report, show_alignment
 
     if args.sources:
-        report(args.sources, args.out, (), args.alignment, args.lists, args.images, args.fits)
+        report(args.sources, args.out, (), args.alignment, args.lists, args.images, args.fits, args.config_dir)
     elif args.alignment is not None and args.lists is not None:
         show_alignment(align_lists(args.lists, args.alignment))
     else:

@@ -153,6 +153,12 @@ class QualityModel(lightning.LightningModule):
             )
         return self.regressor(images)
 
+    def judge_batch(self, batch: Mapping[str, Any]) -> Judgement | None:
+        """What the regressor says of a batch of images, or of their frozen features; None when none could be read."""
+        if "features" in batch:
+            return self.regressor.judge(batch["features"])
+        return self.judge(batch["image"]) if "image" in batch else None
+
     def number(self, names: Iterable[str]) -> Tensor:
         """Index of each of these datasets, as `predict_mos` and `align` take it, int64.
 
@@ -174,10 +180,9 @@ class QualityModel(lightning.LightningModule):
 
     def training_step(self, batch: dict[str, Any]) -> Tensor | None:
         """One mixed batch; a batch in which no image could be read is passed over."""
-        if "image" not in batch:
+        if (judgement := self.judge_batch(batch)) is None:
             return None
         dataset, ends = self._dataset(batch), self.scale.ends()
-        judgement = self.judge(batch["image"])
         q = self.mapper.read(judgement, dataset)
         prediction, own = self.mapper.learn(q, dataset, ends)
         terms = self.objective(judgement, prediction, self._opinions(batch, dataset), own, self.current_epoch)
@@ -190,9 +195,9 @@ class QualityModel(lightning.LightningModule):
 
     def validation_step(self, batch: dict[str, Any]) -> None:
         """Collect the scores of one batch, and count what it gets right beside quality."""
-        if "image" not in batch:
+        if (judgement := self.judge_batch(batch)) is None:
             return
-        judgement, dataset = self.judge(batch["image"]), self._dataset(batch)
+        dataset = self._dataset(batch)
         proxy = self.mapper.read(judgement, dataset)
         self.table.update(batch["row"], proxy, *self._predicted(proxy, judgement.std, dataset))
         if self.tasks is not None:
@@ -205,11 +210,11 @@ class QualityModel(lightning.LightningModule):
 
         Empty when none could be read.
         """
-        if "image" not in batch:
+        if (judgement := self.judge_batch(batch)) is None:
             return {}
         place = {name: number for number, name in enumerate(self.names)}
         numbers = torch.tensor([place.get(name, UNKNOWN) for name in batch["names"]], device=self.device)
-        judgement, dataset = self.judge(batch["image"]), numbers[batch["dataset"]]
+        dataset = numbers[batch["dataset"]]
         proxy = self.mapper.read(judgement, dataset)
         prediction, std = self._predicted(proxy, judgement.std, dataset.clamp(min=0))
         unknown = dataset == UNKNOWN

@@ -6,16 +6,14 @@ labels of the training part: after every epoch if training goes on with it, and 
 
 from __future__ import annotations
 
-from typing import Any
-
 import lightning
 import torch
-from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch.callbacks import Callback
 
 from mimi_lightning.data.datamodule import MixedDataModule
+from mimi_lightning.files import aside
 from mimi_lightning.module import QualityModel
-from mimi_lightning.run_folder import RunFolder, aside
+from mimi_lightning.run_folder import RunFolder
 
 
 class Refit(Callback):
@@ -34,10 +32,10 @@ def fit_mapper(model: QualityModel, data: MixedDataModule) -> None:
     model.eval()
     columns: list[tuple[torch.Tensor, ...]] = []
     for batch in data.part_dataloader("train"):
-        batch = _delivered(batch, model, data)
-        if "image" in batch:
+        batch = data.delivered(batch, model.device)
+        if (judgement := model.judge_batch(batch)) is not None:
             dataset = model.number(data.names).to(model.device)[batch["dataset"]]
-            columns.append((model.mapper.read(model.judge(batch["image"]), dataset), batch["mos"], dataset))
+            columns.append((model.mapper.read(judgement, dataset), batch["mos"], dataset))
     q, mos, dataset = (torch.cat(column) for column in zip(*columns, strict=True))
     model.mapper.fit(q, model.scale.normalise(mos, dataset), dataset)
     model.train(training)
@@ -52,9 +50,3 @@ def fit_best(run: RunFolder, model: QualityModel, data: MixedDataModule) -> None
     checkpoint["state_dict"] = model.state_dict()
     with aside(file) as draft:
         torch.save(checkpoint, draft)
-
-
-def _delivered(batch: dict[str, Any], model: QualityModel, data: MixedDataModule) -> dict[str, Any]:
-    """A batch as a trainer would deliver it."""
-    batch = data.on_before_batch_transfer(batch, 0)
-    return data.on_after_batch_transfer(move_data_to_device(batch, model.device), 0)

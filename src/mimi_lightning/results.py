@@ -24,8 +24,9 @@ from mimi_lightning.evaluation.figures import draw_mappings
 from mimi_lightning.evaluation.predictions import PREDICTION_COLUMNS
 from mimi_lightning.evaluation.protocol import FIGURES, score_run, terminal_table
 from mimi_lightning.evaluation.study import read_run
+from mimi_lightning.files import aside
 from mimi_lightning.module import QualityModel
-from mimi_lightning.run_folder import FILES, RunFolder, aside
+from mimi_lightning.run_folder import FILES, RunFolder
 
 HIDDEN = "hidden_quality.csv"  # at the root of the miniature datasets
 

@@ -64,6 +64,7 @@ def rules(splits: range, protocols: Iterable[str], epochs: int) -> dict[str, Rul
         "data.epoch": whole(1, None, "longest"),
         "data.on_error": one_of("raise", "skip"),
         "data.test_batch": whole(1),
+        "data.views": whole(1),
         "data.workers": whole(0),
         "splits.seed": whole(0),
         "callbacks.ema.decay": Rule(lambda value: 0 <= value < 1, "expected 0 or more, below 1."),

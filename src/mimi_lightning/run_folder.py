@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -22,6 +21,7 @@ from omegaconf import OmegaConf
 
 from mimi_lightning import config
 from mimi_lightning.errors import ConfigError
+from mimi_lightning.files import aside
 
 Settings = dict[str, Any]
 
@@ -38,7 +38,10 @@ SETTINGS = "config.yaml"
 LOCK = ".lock"
 
 # Keys that change no figure of a run. Where things lie: what lies there, labels.csv tells.
-PLACES = ("name", "paths", "data.root", "data.cache", "splits.store", "splits.lists", "datasets.*.folder")
+PLACES = (
+    *("name", "paths", "data.root", "data.cache", "data.feature_store", "splits.store", "splits.lists"),
+    "datasets.*.folder",
+)
 # What other nodes refer to, and say themselves.
 REFERRED = ("data.quota", "data.resize", "data.crop", "data.test_resize", "data.small_images")
 # How fast it is, what it shows, and what is said of it.
@@ -164,19 +167,6 @@ class RunFolder:
                 shutil.rmtree(entry)
             elif entry.name != LOCK:  # it is held
                 entry.unlink()
-
-
-@contextmanager
-def aside(file: Path) -> Iterator[Path]:
-    """Write a file that appears whole or not at all: yields where to write it, in the same folder."""
-    draft = file.with_name(f"{file.name}.part")
-    try:
-        yield draft
-        with draft.open("rb+") as written:
-            os.fsync(written.fileno())
-        draft.replace(file)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def changed_keys(old: Settings, new: Settings) -> list[str]:

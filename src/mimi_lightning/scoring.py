@@ -14,10 +14,11 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from mimi_lightning.data.datamodule import MixedDataModule
 from mimi_lightning.errors import ConfigError
 from mimi_lightning.evaluation.predictions import UNSEEN
+from mimi_lightning.files import aside
 from mimi_lightning.module import QualityModel
 from mimi_lightning.quiet import quiet
 from mimi_lightning.results import make_predictions
-from mimi_lightning.run_folder import RunFolder, aside
+from mimi_lightning.run_folder import RunFolder
 from mimi_lightning.score_table import SCORE_TYPES
 from mimi_lightning.train import make_data
 

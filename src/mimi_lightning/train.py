@@ -17,6 +17,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
 from mimi_lightning.data.datamodule import MixedDataModule
+from mimi_lightning.data.features import keep_features
 from mimi_lightning.data.miniature import make_miniature
 from mimi_lightning.errors import ConfigError
 from mimi_lightning.loggers import finish, log_results
@@ -28,6 +29,9 @@ from mimi_lightning.refit import Refit, fit_best
 from mimi_lightning.results import show_results, write_results
 from mimi_lightning.run_folder import RunFolder, Settings
 from mimi_lightning.start import check_freeze, refuse_seen, start_from
+
+# Keys of `data` that the data module is not told: datasets refer to the first, the others are `keep_features`'s.
+ELSEWHERE = ("quota", "features", "views", "feature_store")
 
 # Groups of which a model is made, beside its backbone.
 PARTS = ("mapper", "gauge", "labels", "objective", "tasks", "optimizer", "scheduler")
@@ -71,6 +75,11 @@ def _run(run: RunFolder, settings: Settings) -> None:
     lightning.seed_everything(settings["seed"], workers=True, verbose=False)
     model = make_model(settings, data, old)
     trainer = _make_trainer(run, settings)
+    if settings["data"]["features"]:
+        store, views = Path(settings["data"]["feature_store"]), settings["data"]["views"]
+        data.kept = keep_features(
+            data, model.regressor, settings["backbone"], store, views, trainer.strategy.root_device
+        )
     if trainer.strategy.root_device.type == "cpu":
         keep_memory()
     goes_on = run.last.is_file() and not settings["overwrite"]  # another rank may not have removed the old run yet
@@ -95,7 +104,7 @@ def _run(run: RunFolder, settings: Settings) -> None:
 
 def make_data(settings: Settings) -> MixedDataModule:
     """The data module of a resolved configuration; builds the miniature datasets first where they are asked for."""
-    arguments = {key: value for key, value in settings["data"].items() if key != "quota"}  # datasets refer to it
+    arguments = {key: value for key, value in settings["data"].items() if key not in ELSEWHERE}
     arguments |= {f"{stage}_view": build(view, Callable) for stage, view in settings["view"].items()}
     arguments["labels"] = build_labels(settings["tasks"])
     miniature = arguments.pop("miniature")

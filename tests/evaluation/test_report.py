@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from mimi_lightning.cli import main
-from mimi_lightning.errors import ScoreError
+from mimi_lightning.errors import ConfigError, ScoreError
 from mimi_lightning.evaluation.protocol import FITTED
 from mimi_lightning.evaluation.report import report
 from mimi_lightning.evaluation.study import Run, Study, collect
@@ -214,6 +214,24 @@ def test_nothing_to_report_is_an_error(tmp_path):
         collect([tmp_path])
     with pytest.raises(ScoreError, match=r"There is no .*gone"):
         collect([tmp_path / "gone"])
+
+
+def test_datasets_of_ones_own_are_known_without_a_run(tmp_path):
+    table = pd.DataFrame(
+        {"dataset": "spaq", "split": 1, "mos": range(40), "proxy": range(40), "image": map(str, range(40))}
+    )
+    table.to_csv(tmp_path / "scores.csv", index=False)
+    (tmp_path / "mine" / "dataset").mkdir(parents=True)
+    text = "defaults: [base/table]\nfolder: SPAQ\nimages: 11125\n"
+    (tmp_path / "mine" / "dataset" / "spaq.yaml").write_text(text)
+    (tmp_path / "mine" / "dataset" / "bare.yaml").write_text("defaults: [base/table]\nfolder: bare\n")
+    study = collect([tmp_path / "scores.csv"], config_dir=tmp_path / "mine")
+    assert study.sizes()["spaq"] == 11125
+    assert study.described["spaq"]["folder"] == "SPAQ"
+    assert study.sizes()["koniq"] == 10073
+    assert collect([tmp_path / "scores.csv"]).sizes()["spaq"] == 40
+    with pytest.raises(ConfigError, match=r"There is no folder .*gone for --config-dir"):
+        collect([tmp_path / "scores.csv"], config_dir=tmp_path / "gone")
 
 
 def test_the_same_run_twice_is_an_error(tables):

@@ -83,6 +83,11 @@ class CachedImages:
         for number, (cache, rows, images) in enumerate(parts):
             self.entries[rows] = [(number, *cache.images[image]) for image in images]
 
+    @property
+    def paths(self) -> np.ndarray:
+        """File of each row."""
+        return self.files.paths
+
     def __len__(self) -> int:
         return len(self.files)
 

@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 
 from mimi_lightning.data.cache import MARK, TAIL, CachedImages, Entry, PixelFile
-from mimi_lightning.data.images import ImageFiles
+from mimi_lightning.data.images import ImageFiles, file_facts
 from mimi_lightning.errors import DatasetError
 from mimi_lightning.progress import in_threads
 
@@ -100,7 +100,7 @@ class Wanted:
     def __init__(self, images: Sequence[str], files: ImageFiles) -> None:
         self.images, self.files = images, files
         self.settings = {"recipe": RECIPE, "pillow": PIL.__version__, "resize": files.resize}
-        self.facts = list(in_threads(_look_at, files.paths, "", visible=False))
+        self.facts = list(in_threads(file_facts, files.paths, "", visible=False))
 
     def __len__(self) -> int:
         return len(self.images)
@@ -121,15 +121,6 @@ class Wanted:
     def all_found(self, cache: PixelFile | None) -> bool:
         """Whether a cache holds every image as it is now."""
         return cache is not None and all(self.found(cache, row) for row in range(len(self)))
-
-
-def _look_at(path: str) -> tuple[int, int]:
-    """Size in bytes and time in nanoseconds: what changes when a file does."""
-    try:
-        facts = os.stat(path)
-    except OSError:
-        return -1, 0
-    return facts.st_size, facts.st_mtime_ns
 
 
 def _build(path: Path, wanted: Wanted, old: PixelFile | None) -> None:

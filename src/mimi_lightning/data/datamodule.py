@@ -12,12 +12,14 @@ import lightning
 import numpy as np
 import pandas as pd
 import torch
+from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch.utilities import rank_zero_warn
-from torch.utils.data import DataLoader, Dataset, default_collate, get_worker_info
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate, get_worker_info
 
 from mimi_lightning.data.annotations import add_scenes, read_annotations
 from mimi_lightning.data.cache import CachedImages
 from mimi_lightning.data.cache_build import open_cache
+from mimi_lightning.data.features import FeatureRows
 from mimi_lightning.data.images import ImageFiles, Picture, Size, mirror
 from mimi_lightning.data.partitions import Protocol, assign_parts
 from mimi_lightning.data.sampling import Draw, MixedBatchSampler, SizeBatchSampler
@@ -25,6 +27,7 @@ from mimi_lightning.errors import DatasetError
 
 Batch = dict[str, Any]
 Images = ImageFiles | CachedImages
+FEATURES_TOGETHER = 4096  # images whose features are tested together
 View = Callable[[Picture, int], torch.Tensor]
 Labels = Callable[[pd.DataFrame], Mapping[str, np.ndarray]]
 
@@ -129,6 +132,7 @@ class MixedDataModule(lightning.LightningDataModule):
         self.train_view, self.test_view, self.labels = train_view, test_view, labels
         self.test_batch, self.workers, self.on_error = test_batch, workers, on_error
         self.skipped: set[str] = set()
+        self.kept: dict[View, FeatureRows] = {}  # what is loaded instead of images, see `keep_features`
         self.table: pd.DataFrame | None = None
 
     @property
@@ -181,7 +185,7 @@ class MixedDataModule(lightning.LightningDataModule):
             rank=self.trainer.global_rank if self.trainer else 0,
             world=self.trainer.world_size if self.trainer else 1,
         )
-        return self._loader(self.train_view, sampler)
+        return self.loader(self.train_view, sampler)
 
     def val_dataloader(self) -> DataLoader:
         """Whole images of the val part, each once."""
@@ -203,26 +207,41 @@ class MixedDataModule(lightning.LightningDataModule):
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Mirror training pictures, on the device; say along which names the batch counts."""
+        seed = batch.pop("seed", None)
         if "image" in batch:
-            batch["image"] = mirror(batch["image"], batch.pop("seed"))
+            batch["image"] = mirror(batch["image"], seed)
+        if "row" in batch:
             batch["names"] = tuple(self.names)
         return batch
 
+    def delivered(self, batch: Batch, device: torch.device) -> Batch:
+        """A batch of a loader as a trainer would deliver it."""
+        batch = self.on_before_batch_transfer(batch, 0)
+        return self.on_after_batch_transfer(move_data_to_device(batch, device), 0)
+
     def part_dataloader(self, part: str) -> DataLoader:
         """Whole images of a part, each once."""
-        rows = self.table.index[self.table["part"] == part]
+        return self.loader(self.test_view, self.whole(self.table.index[self.table["part"] == part]))
+
+    def whole(self, rows: Sequence[int]) -> SizeBatchSampler:
+        """Draws each image once, as testing does."""
+        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        if self.test_view in self.kept:
+            return SizeBatchSampler(rows, [None] * len(rows), FEATURES_TOGETHER, rank, world)
+        return SizeBatchSampler(rows, self._sizes(rows), self.test_batch, rank, world)
+
+    def _sizes(self, rows: Sequence[int]) -> list[Size | None]:
+        """Sizes of what testing sees of the images; None where reading one will say what is wrong."""
         images = self.images[self.test_view.resize]
 
         def size(row: int) -> Size | None:
             try:
                 return self.test_view.size(images.size(row))
             except DatasetError:
-                return None  # reading it says what is wrong
+                return None
 
         with ThreadPoolExecutor(max_workers=8) as pool:  # headers only, but a network disk answers slowly
-            sizes = list(pool.map(size, rows))
-        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        return self._loader(self.test_view, SizeBatchSampler(rows, sizes, self.test_batch, rank, world))
+            return list(pool.map(size, rows))
 
     def _images(self, resize: int) -> Images:
         """Pictures of all rows, from the decoded cache if there is to be one."""
@@ -231,7 +250,10 @@ class MixedDataModule(lightning.LightningDataModule):
         files = ImageFiles([self.root / folders[dataset] / image for dataset, image in rows], resize)
         return open_cache(self.table, self.root, folders, files, self.cache) if self.cache else files
 
-    def _loader(self, view: View, sampler: Any) -> DataLoader:
+    def loader(self, view: View, sampler: Sampler[list[Draw]]) -> DataLoader:
+        """Batches of what a sampler draws, as a view shows them; of frozen features where they are kept."""
+        if view in self.kept:
+            return DataLoader(self.kept[view], batch_sampler=sampler, collate_fn=dict)
         return DataLoader(
             ImageRows(self.images[view.resize], self.facts, view),
             batch_sampler=sampler,

@@ -7,6 +7,7 @@ does not know whether it comes from the file or from the decoded cache: the pixe
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -92,6 +93,15 @@ def picture_size(path: Path, resize: int) -> Size:
             return resized_size(image.size, resize)
     except _UNREADABLE as error:
         raise _explained(path, error) from error
+
+
+def file_facts(path: str) -> tuple[int, int]:
+    """Size in bytes and time in nanoseconds of a file: what changes when it does; -1 and 0 where there is none."""
+    try:
+        facts = os.stat(path)
+    except OSError:
+        return -1, 0
+    return facts.st_size, facts.st_mtime_ns
 
 
 def resized_size(size: Size, side: int) -> Size:

@@ -6,7 +6,7 @@ import base64
 import io
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from PIL import Image
 from mimi_lightning.evaluation import tables
 from mimi_lightning.evaluation.findings import Report
 from mimi_lightning.evaluation.protocol import FIGURES, OVER_DATASETS, titled
-from mimi_lightning.evaluation.study import Run, described_datasets
+from mimi_lightning.evaluation.study import Run, Study
 from mimi_lightning.progress import in_threads
 
 WORST = 12  # pictures of each model, split and dataset that are shown as misses
@@ -40,7 +40,7 @@ def write_page(report: Report, file: Path, images: Path | None = None, progress:
             by their names.
         progress: show a bar while pictures are made small.
     """
-    folders = _folders(report.study.runs, images)
+    folders = _folders(report.study, images)
     data = {**_numbers(report), "pictures": _pictures(report.study.tested, folders, progress)}
     # A script ends at the first </script>, wherever it stands: also in the name of a picture.
     text = json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
@@ -112,12 +112,12 @@ def _provenance(run: Run) -> dict[str, Any]:
     return {"model": run.model, "split": run.split, "facts": facts, "settings": settings}
 
 
-def _folders(runs: Iterable[Run], images: Path | None) -> dict[str, Path]:
+def _folders(study: Study, images: Path | None) -> dict[str, Path]:
     """Folder of each dataset: as the runs had it, or below the root that is given."""
     found = {}
     if images is not None:
-        found = {name: images / node["folder"] for name, node in described_datasets().items()}
-    for run in runs:
+        found = {name: images / node["folder"] for name, node in study.described.items() if "folder" in node}
+    for run in study.runs:
         root = Path(run.settings["data"]["root"])
         found |= {name: root / node["folder"] for name, node in run.settings["datasets"].items()}
     return found

@@ -34,6 +34,7 @@ def report(
     lists: Path | None = None,
     images: Path | None = None,
     fits: str = "least",
+    config_dir: Path | None = None,
 ) -> Report:
     """Make, write and show the report of some runs.
 
@@ -45,6 +46,7 @@ def report(
         lists: published lists, see `make_report`.
         images: root of the datasets' folders, for tables that belong to no run.
         fits: kind of the logistic fits, see `metrics.FITS`.
+        config_dir: holds dataset/NAME.yaml of datasets of one's own.
 
     Raises:
         ScoreError: nothing to report, or something wrong in it.
@@ -53,7 +55,7 @@ def report(
         raise ScoreError(f"There is no {quality}: --alignment names the file of ratings.")
     first = sources[0]
     folder = out or (first if first.is_dir() else first.parent) / "report"
-    made = make_report(collect(sources, expected), quality, lists, fits, progress=True)
+    made = make_report(collect(sources, expected, config_dir), quality, lists, fits, progress=True)
     write_report(made, folder, images)
     show_report(made, folder)
     return made

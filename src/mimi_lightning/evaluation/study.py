@@ -12,7 +12,7 @@ import pandas as pd
 from omegaconf import OmegaConf
 
 from mimi_lightning.config import conf_dir, split_folder
-from mimi_lightning.errors import ScoreError
+from mimi_lightning.errors import ConfigError, ScoreError
 from mimi_lightning.evaluation.predictions import ROW, UNSEEN, read_predictions
 from mimi_lightning.run_folder import SETTINGS, RunFolder
 
@@ -63,12 +63,19 @@ class Study:
         runs: their folders; tables of other programs have none.
         unfinished: folders of runs that did not come to their end.
         expected: splits that each model should have.
+        config_dir: describes datasets of one's own, for tables that belong to no run.
     """
 
     predictions: pd.DataFrame
     runs: Sequence[Run] = ()
     unfinished: Sequence[Path] = ()
     expected: Sequence[int] = ()
+    config_dir: Path | None = None
+
+    @cached_property
+    def described(self) -> dict[str, Mapping[str, Any]]:
+        """What the configuration says of each dataset, in a run or not."""
+        return described_datasets(self.config_dir)
 
     @cached_property
     def tested(self) -> pd.DataFrame:
@@ -107,23 +114,27 @@ class Study:
     def sizes(self) -> dict[str, int]:
         """Images of each dataset: as its runs counted them, else as published, else as tested in a split."""
         sizes = self.predictions.groupby(["dataset", "model", "split"]).size().groupby("dataset").max().to_dict()
-        sizes |= {name: node["images"] for name, node in described_datasets().items()}
+        sizes |= {name: node["images"] for name, node in self.described.items() if node.get("images")}
         for run in self.runs:
             sizes |= run.metrics["sizes"]
         return sizes
 
 
-def collect(sources: Iterable[Path], expected: Sequence[int] = ()) -> Study:
+def collect(sources: Iterable[Path], expected: Sequence[int] = (), config_dir: Path | None = None) -> Study:
     """Find finished runs and read their predictions.
 
     Args:
         sources: folders, searched for runs to any depth, and CSV files (see `read_predictions`).
         expected: splits that each model should have.
+        config_dir: see `Study`.
 
     Raises:
+        ConfigError: there is no such folder of configuration.
         ScoreError: a source is not there, nothing is found, a table is wrong, or two tables hold the same split of
             the same model.
     """
+    if config_dir is not None and not config_dir.is_dir():
+        raise ConfigError(f"There is no folder {config_dir} for --config-dir.")
     runs, unfinished, tables = {}, [], {}
     for source in sources:
         if not source.exists():
@@ -146,7 +157,7 @@ def collect(sources: Iterable[Path], expected: Sequence[int] = ()) -> Study:
     if len(twice):
         model, split = twice.iloc[0][["model", "split"]]
         raise ScoreError(f"Two of the tables hold split {split} of {model}. Name each run once.")
-    return Study(predictions, list(runs.values()), unfinished, expected)
+    return Study(predictions, list(runs.values()), unfinished, expected, config_dir)
 
 
 def read_run(folder: RunFolder) -> Run:
@@ -162,9 +173,10 @@ def _run_folders(source: Path) -> list[RunFolder]:
     return [RunFolder(file.parent) for file in configs if "wandb" not in file.relative_to(source).parts]
 
 
-def described_datasets() -> dict[str, Mapping[str, Any]]:
-    """What conf/dataset says of each dataset."""
-    return {file.stem: OmegaConf.load(file) for file in (conf_dir() / "dataset").glob("*.yaml")}
+def described_datasets(config_dir: Path | None = None) -> dict[str, Mapping[str, Any]]:
+    """What conf/dataset says of each dataset, and dataset/ of another folder."""
+    folders = [folder for folder in (conf_dir(), config_dir) if folder]
+    return {file.stem: OmegaConf.load(file) for folder in folders for file in (folder / "dataset").glob("*.yaml")}
 
 
 def _read_unseen(file: Path) -> pd.DataFrame:
