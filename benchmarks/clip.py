@@ -60,7 +60,9 @@ class PlainRegressor(clip.CLIPRegressor):
         logits = (self.clip.logit_scale.exp() * image @ text.T).unflatten(0, patches.shape[:2]).mean(1)
         joint = logits.softmax(-1).unflatten(-1, (len(clip.QUALITIES), len(clip.SCENES), len(clip.DISTORTION_GROUPS)))
         quality = joint.sum((2, 3))
-        return Judgement(quality @ self.grades, tasks={"scene": joint.sum((1, 3)), "distortion": joint.sum((1, 2))})
+        return Judgement(
+            quality @ torch.arange(1.0, 6.0), tasks={"scene": joint.sum((1, 3)), "distortion": joint.sum((1, 2))}
+        )
 
     def text_features(self) -> Tensor:
         return self.clip.encode_text(self.tokens)

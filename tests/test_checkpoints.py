@@ -111,7 +111,16 @@ def test_tables_of_the_first_format_end_where_they_did(given, reach):
 
 def test_this_format_is_left_as_it_is():
     checkpoint = {"format": FORMAT, "hyper_parameters": {}, "state_dict": {}}
-    assert upgrade(checkpoint) is checkpoint
+    assert upgrade(checkpoint) == checkpoint
+
+
+def test_a_regressor_of_an_earlier_name_is_the_bilinear_one():
+    parameters = first_format("resnet18", {}, 512)["hyper_parameters"]
+    upgraded = upgrade({"format": FORMAT, "hyper_parameters": parameters, "state_dict": {}})["hyper_parameters"]
+    target = "mimi_lightning.models.regressor.PooledRegressor"
+    assert upgraded["regressor"] == {**parameters["regressor"], "_target_": target, "pool": "bilinear", "says": "score"}
+    assert {**upgraded, "regressor": parameters["regressor"]} == parameters
+    assert QualityModel(**upgraded).regressor.head[0].in_features == 512 * 513 // 2
 
 
 def test_a_run_of_an_earlier_version_does_not_go_on(run, tmp_path, monkeypatch):

@@ -63,13 +63,15 @@ def test_the_cnn_variants_are_as_published(checked, tmp_path, experiment, backbo
     assert (cfg.splits.protocol, cfg.published_splits) == ("mimi_cnn", "mimi_cnn")
     assert cfg.paths.run == f"outputs/{experiment}/{backbone}/split03"
     assert cfg.backbone == {
-        "_target_": "mimi_lightning.models.regressor.BilinearRegressor",
+        "_target_": "mimi_lightning.models.regressor.PooledRegressor",
         "name": backbone,
         "weights": "imagenet",
         "stage": -1,
         "freeze": "none",
         "max_channels": 512,
         "hidden": [512, 64],
+        "pool": "bilinear",
+        "says": "score",
     }
     assert (cfg.view.train.resize, cfg.view.train.crop, cfg.view.test.resize) == (512, 384, 768)
     assert cfg.data.epoch == "longest"
@@ -135,6 +137,12 @@ def test_without_an_experiment_partitions_are_generated(checked):
         ("+data.qota=3", "Unknown key data.qota. Did you mean data.quota?"),
         ("+colour=red", "Unknown key colour"),
         ("backbone.hidden=3", "backbone.hidden=3: expected a list"),
+        ("backbone.freeze=some", "backbone.freeze=some: expected none or norm or all"),
+        ("backbone.pool=gem", "backbone.pool=gem: expected bilinear or mean_std or attention or cls"),
+        ("backbone.says=five", "backbone.says=five: expected score or deviation or levels"),
+        ("+backbone.lora.rank=8", "Unknown key backbone.lora"),
+        ("backbone=vit backbone.lora.rank=0", "backbone.lora.rank=0: expected a whole number, 1 or more, or null"),
+        ("backbone=vit backbone.lora.alpha=0", "backbone.lora.alpha=0: expected more than 0"),
         ("trainer.max_epochs=many", "trainer.max_epochs=many: expected a number"),
         ("trainer.limit_val_batches=0", "trainer.limit_val_batches=0: the best epoch is chosen by validation"),
         ("trainer.check_val_every_n_epoch=31", "check_val_every_n_epoch=31: expected a whole number, 1 to 30"),

@@ -17,7 +17,7 @@ from mimi_lightning.contracts import Judgement, Mapper, Objective, Opinions, Reg
 from mimi_lightning.errors import ConfigError
 from mimi_lightning.models.clip import CLIPRegressor
 from mimi_lightning.models.mappers import MINN, Anchored, Identity, Linear
-from mimi_lightning.models.regressor import BilinearRegressor
+from mimi_lightning.models.regressor import PooledRegressor
 from mimi_lightning.objectives import MIMI, Regression
 from mimi_lightning.tasks import SceneDistortion
 
@@ -403,6 +403,7 @@ def test_an_unknown_loss_is_refused():
 
 class RegressorContract:
     sizes: ClassVar = {"quality": 5, "scene": 9, "distortion": 11}
+    frozen = False  # whether nothing learns before its features
 
     @pytest.fixture
     def regressor(self) -> Regressor:
@@ -417,6 +418,8 @@ class RegressorContract:
     def test_judgement(self, regressor, images):
         judgement = regressor(images)
         assert judgement.proxy.shape == (2,)
+        assert (judgement.std is not None) == regressor.deviates
+        assert not regressor.deviates or (judgement.std.shape == (2,) and (judgement.std > 0).all())
         assert tuple(judgement.tasks) == regressor.judges
         for task, probability in judgement.tasks.items():
             assert probability.shape == (2, self.sizes[task])
@@ -425,7 +428,21 @@ class RegressorContract:
     def test_scores_are_float32_in_mixed_precision(self, regressor, images):
         with torch.autocast("cpu", torch.bfloat16):
             judgement = regressor(images)
-        assert {value.dtype for value in (judgement.proxy, *judgement.tasks.values())} == {torch.float32}
+        values = judgement.proxy, judgement.std, *judgement.tasks.values()
+        assert {value.dtype for value in values if value is not None} == {torch.float32}
+
+    def test_judging_features_is_judging_pictures(self, regressor, images):
+        if not regressor.divisible:
+            pytest.skip("cannot be divided")
+        if not self.frozen:
+            with pytest.raises(ConfigError, match=r"Set backbone\."):
+                regressor.features(images)
+            return
+        for precision in (torch.float32, torch.bfloat16):
+            with torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16):
+                features = regressor.features(images)
+                assert (features.ndim, features.dtype, features.requires_grad) == (2, torch.float32, False)
+                assert torch.equal(regressor.judge(features).proxy, regressor(images).proxy)
 
     def test_no_picture_depends_on_another(self, regressor, images):
         regressor.eval()
@@ -461,7 +478,46 @@ class TestBilinear(RegressorContract):
     @pytest.fixture
     def regressor(self):
         torch.manual_seed(0)
-        return BilinearRegressor("resnet18", "none", stage=-3, hidden=[16])
+        return PooledRegressor("resnet18", "none", stage=-3, hidden=[16])
+
+
+class TestFrozenBilinear(RegressorContract):
+    frozen = True
+
+    @pytest.fixture
+    def regressor(self):
+        torch.manual_seed(0)
+        return PooledRegressor("resnet18", "none", stage=-3, hidden=[16], freeze="all", says="levels")
+
+
+class TestMeanStd(RegressorContract):
+    @pytest.fixture
+    def regressor(self):
+        torch.manual_seed(0)
+        return PooledRegressor("resnet18", "none", stage=-3, hidden=[16], pool="mean_std", says="deviation")
+
+
+class TestClassToken(RegressorContract):
+    frozen = True
+
+    @pytest.fixture
+    def regressor(self):
+        torch.manual_seed(0)
+        return PooledRegressor("test_vit", "none", hidden=[16], pool="cls", freeze="all")
+
+
+class TestAttention(RegressorContract):
+    @pytest.fixture
+    def regressor(self):
+        torch.manual_seed(0)
+        return PooledRegressor("test_vit3", "none", hidden=[16], pool="attention", says="levels")
+
+
+class TestAdapters(RegressorContract):
+    @pytest.fixture
+    def regressor(self):
+        torch.manual_seed(0)
+        return PooledRegressor("test_vit", "none", hidden=[16], lora={"rank": 2, "alpha": 4})
 
 
 class TestCLIP(RegressorContract):

@@ -200,6 +200,9 @@ def test_a_run_is_what_changes_its_figures(settings, key, value, changed):
         ("mapper.reach", 16.0, ["mapper.reach"]),
         ("mapper.hidden", [100, 100, 100], []),
         ("backbone.max_channels", 512, []),
+        ("backbone.pool", "bilinear", []),
+        ("backbone.pool", "mean_std", ["backbone.pool"]),
+        ("backbone.says", "score", []),
         ("objective.agreement", 1.0, ["objective.agreement"]),
         ("callbacks", None, []),
     ],
@@ -210,6 +213,16 @@ def test_a_key_that_an_older_version_did_not_know_has_its_default(settings, key,
     parent, _, name = key.rpartition(".")
     (OmegaConf.select(old, parent) if parent else old).pop(name, None)
     assert changed_keys(OmegaConf.to_container(old), OmegaConf.to_container(new)) == changed
+
+
+def test_a_run_whose_regressor_had_another_name_is_the_same_run(settings, tmp_path):
+    backbone = {key: value for key, value in settings["backbone"].items() if key not in ("pool", "says")}
+    backbone["_target_"] = "mimi_lightning.models.regressor.BilinearRegressor"
+    OmegaConf.save({**settings, "backbone": backbone}, tmp_path / "config.yaml")
+    old = RunFolder(tmp_path).read_settings()
+    assert changed_keys(old, settings) == []
+    levels = {**settings, "backbone": {**settings["backbone"], "says": "levels"}}
+    assert changed_keys(old, levels) == ["backbone.says"]
 
 
 def test_another_mix_and_another_task_are_another_run(settings):

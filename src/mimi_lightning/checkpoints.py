@@ -8,13 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mimi_lightning.renamed import renamed
+
 FORMAT = 2  # of the checkpoints that this version writes; the first ones did not tell theirs
 
 Checkpoint = Mapping[str, Any]
 
 
 def upgrade(checkpoint: Checkpoint) -> Checkpoint:
-    """Bring hyper-parameters and weights of a checkpoint to this version's format."""
+    """Bring hyper-parameters and weights of a checkpoint to this version's names and format."""
+    checkpoint = {**checkpoint, "hyper_parameters": renamed(checkpoint["hyper_parameters"])}
     return _from_format_1(checkpoint) if format_of(checkpoint) == 1 else checkpoint
 
 
@@ -26,7 +29,7 @@ def format_of(checkpoint: Checkpoint) -> int:
 def _from_format_1(checkpoint: Checkpoint) -> Checkpoint:
     """In format 1 VGG16 lacked its last max-pooling, and MINN's tables ended at 16, with constants for s and b."""
     parameters, weights = dict(checkpoint["hyper_parameters"]), dict(checkpoint["state_dict"])
-    if parameters["regressor"]["_target_"] == "mimi_lightning.models.regressor.BilinearRegressor":
+    if parameters["regressor"]["_target_"] == "mimi_lightning.models.regressor.PooledRegressor":
         if parameters["regressor"]["name"] == "vgg16":
             parameters["regressor"] = {**parameters["regressor"], "name": "vgg16_cut"}
         weights["regressor.head.0.weight"] = _rescale_off_diagonals(weights["regressor.head.0.weight"])

@@ -61,7 +61,8 @@ class Regressor(nn.Module, ABC):
     nothing: a checkpoint brings all weights itself.
     """
 
-    judges: ClassVar[tuple[str, ...]] = ()  # the tasks of its judgements
+    judges: tuple[str, ...] = ()  # the tasks of its judgements
+    deviates: bool = False  # whether its judgements have a `std`
 
     @abstractmethod
     def forward(self, images: Tensor) -> Judgement:
@@ -70,9 +71,28 @@ class Regressor(nn.Module, ABC):
         Scores are float32 under any precision of the trainer.
         """
 
+    def features(self, images: Tensor) -> Tensor:
+        """All that comes before what learns, in evaluation and without gradients: pictures to features [B, F], float32.
+
+        A regressor that cannot be divided leaves it and `judge` out.
+
+        Raises:
+            ConfigError: as it is configured, something learns from the beginning; says what to set instead.
+        """
+        raise NotImplementedError
+
+    def judge(self, features: Tensor) -> Judgement:
+        """Judge pictures by their features [B, F]: of `features(images)` it says what `forward(images)` does."""
+        raise NotImplementedError
+
+    @property
+    def divisible(self) -> bool:
+        """Whether it has `features`."""
+        return type(self).features is not Regressor.features
+
     @abstractmethod
     def backbone_parameters(self) -> Iterator[nn.Parameter]:
-        """Parameters that come pretrained; they learn at a rate of their own."""
+        """Parameters that come pretrained, or adapt those; they learn at a rate of their own."""
 
 
 class Mapper(FullPrecision, ABC):

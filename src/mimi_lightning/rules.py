@@ -58,6 +58,13 @@ def rules(splits: range, protocols: Iterable[str], epochs: int) -> dict[str, Rul
             lambda value: str(value) not in ("16-true", "bf16-true"),
             "scores in half precision collapse; choose 16-mixed or bf16-mixed.",
         ),
+        "backbone.freeze": one_of("none", "norm", "all"),
+        "backbone.pool": one_of("bilinear", "mean_std", "attention", "cls"),
+        "backbone.says": one_of("score", "deviation", "levels"),
+        "backbone.lora.rank": Rule(
+            lambda value: value is None or not whole(1).broken_by(value), "expected a whole number, 1 or more, or null."
+        ),
+        "backbone.lora.alpha": Rule(lambda value: value > 0, "expected more than 0."),
         "view.*.crop": whole(1),
         "view.*.resize": whole(1),
         "view.*.small_images": one_of("raise", "pad"),

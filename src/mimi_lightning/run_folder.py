@@ -22,6 +22,7 @@ from omegaconf import OmegaConf
 from mimi_lightning import config
 from mimi_lightning.errors import ConfigError
 from mimi_lightning.files import aside
+from mimi_lightning.renamed import renamed
 
 Settings = dict[str, Any]
 
@@ -86,8 +87,8 @@ class RunFolder:
         return self.file("figures").is_file()
 
     def read_settings(self) -> Settings:
-        """The configuration of the run."""
-        return OmegaConf.to_container(OmegaConf.load(self.path / SETTINGS))
+        """The configuration of the run, with the names of this version."""
+        return renamed(OmegaConf.to_container(OmegaConf.load(self.path / SETTINGS)))
 
     def read_metrics(self) -> dict[str, Any]:
         """What a finished run tells of itself."""

@@ -1,16 +1,19 @@
-"""Backbones: feature maps of every family, weights from files, and what is said when they cannot be had."""
+"""Backbones: features of every family, weights from files, and what is said when they cannot be had."""
 
+from functools import partial
 from urllib.error import URLError
 
 import pytest
 import timm
 import torch
 import torchvision
+from huggingface_hub.errors import LocalEntryNotFoundError
+from safetensors.torch import save_file
+from timm.layers import resample_abs_pos_embed
 
 from mimi_lightning.errors import ConfigError
 from mimi_lightning.models import backbones
 from mimi_lightning.models.backbones import make_backbone
-from mimi_lightning.models.regressor import BilinearRegressor
 
 PICTURE = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
@@ -30,8 +33,11 @@ PICTURE = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8, generator=tor
 )
 def test_feature_maps(name, stage, shape):
     backbone = make_backbone(name, "none", stage).eval()
-    assert backbone(PICTURE).shape == shape
+    maps, token = backbone(PICTURE)
+    assert maps.shape == shape
     assert backbone.channels == shape[1]
+    assert token is None
+    assert not backbone.class_token
 
 
 def test_vgg_has_all_of_its_features_with_the_last_max_pooling():
@@ -47,7 +53,7 @@ def test_pixels_are_normalised_as_the_weights_expect():
     white = torch.full((1, 3, 32, 32), 255, dtype=torch.uint8)
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     expected = backbone.features(((1 - mean) / std).view(1, 3, 1, 1).expand(1, 3, 32, 32))
-    torch.testing.assert_close(backbone(white), expected)
+    torch.testing.assert_close(backbone(white).maps, expected)
 
 
 def test_the_packaged_weights_are_those_of_the_whole_timm_model():
@@ -59,7 +65,7 @@ def test_the_packaged_weights_are_those_of_the_whole_timm_model():
     captured = []
     whole.blocks[-1].register_forward_hook(lambda module, inputs, output: captured.append(output))
     whole(PICTURE / 127.5 - 1)
-    torch.testing.assert_close(backbone(PICTURE), captured[0], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(backbone(PICTURE).maps, captured[0], rtol=1e-4, atol=1e-4)
 
 
 def test_weights_from_a_file(tmp_path):
@@ -90,38 +96,96 @@ def test_an_unknown_model_is_refused_with_near_names():
         make_backbone("convnext_tin", "none")
 
 
-def test_many_features_are_reduced_before_pooling():
-    regressor = BilinearRegressor("resnet50", "none", max_channels=32, hidden=[8])
-    assert regressor.pool.out_features == 32 * 33 // 2
-    assert regressor(PICTURE).proxy.shape == (2,)
+class TestTransformers:
+    """Their real names with two small blocks; no random position embedding is zero."""
+
+    @pytest.fixture(autouse=True)
+    def small(self, monkeypatch):
+        torch.manual_seed(0)
+        make = partial(timm.create_model, depth=2, embed_dim=32, num_heads=2)
+        monkeypatch.setattr(backbones.timm, "create_model", make)
+
+    @pytest.mark.parametrize(
+        ("name", "patch", "token"),
+        [
+            ("vit_tiny_patch16_224", 16, True),
+            ("deit_tiny_distilled_patch16_224", 16, True),
+            ("vit_small_patch14_reg4_dinov2", 14, True),
+            ("vit_small_patch16_dinov3", 16, True),
+            ("vit_base_patch16_siglip_224.v2_webli", 16, False),
+        ],
+    )
+    @pytest.mark.parametrize("size", [(224, 224), (64, 112), (45, 70)], ids=str)
+    def test_features_are_the_models_tokens_at_any_size(self, name, patch, token, size):
+        backbone = make_backbone(name, "none").eval()
+        picture = torch.randint(0, 256, (2, 3, *size), dtype=torch.uint8)
+        model = backbone.features
+        tokens = model.forward_features((picture / 255 - backbone.mean) / backbone.std)
+        height, width = (-(-side // patch) for side in size)
+        assert tokens.shape[1] == model.num_prefix_tokens + height * width
+        seen = backbone(picture)
+        torch.testing.assert_close(seen.maps.flatten(2).mT, tokens[:, model.num_prefix_tokens :])
+        assert seen.maps.shape == (2, backbone.channels, height, width)
+        assert backbone.class_token is token
+        if token:
+            torch.testing.assert_close(seen.token, tokens[:, 0])
+        else:
+            assert seen.token is None
+
+    def test_position_embeddings_are_interpolated(self):
+        backbone = make_backbone("vit_base_patch16_siglip_224", "none").eval()
+        model = backbone.features
+        seen = backbone(torch.zeros(1, 3, 64, 112, dtype=torch.uint8)).maps.flatten(2).mT
+        pixels = ((0 - backbone.mean) / backbone.std).expand(1, 3, 64, 112)
+        x = model.patch_embed(pixels).flatten(1, 2) + resample_abs_pos_embed(model.pos_embed, (4, 7), (14, 14), 0)
+        torch.testing.assert_close(seen, model.norm(model.blocks(x)))
+
+    def test_rotary_positions_tell_places_apart(self):
+        backbone = make_backbone("vit_small_patch16_dinov3", "none").eval()
+        with torch.no_grad():
+            for block in backbone.features.blocks:  # initial layer scales of 1e-5 would hide what attention does
+                block.gamma_1.fill_(1)
+                block.attn.qkv.weight.mul_(20)
+        picture = torch.randint(0, 256, (1, 3, 32, 80), dtype=torch.uint8)
+        turned = picture.unflatten(3, (5, 16)).flip(3).flatten(3)  # the same patches in another order
+        seen, other = backbone(picture).token, backbone(turned).token
+        assert (seen - other).abs().max() > 1e-3
+
+    def test_stages_are_blocks(self):
+        torch.manual_seed(1)
+        last = make_backbone("vit_tiny_patch16_224", "none").eval()
+        torch.manual_seed(1)
+        first = make_backbone("vit_tiny_patch16_224", "none", stage=-2).eval()
+        assert len(first.features.blocks) == 1
+        (expected,) = last.features.forward_intermediates(
+            (PICTURE / 255 - 0.5) / 0.5, indices=[0], norm=True, intermediates_only=True
+        )
+        torch.testing.assert_close(first(PICTURE).maps, expected)
+        with pytest.raises(ConfigError, match=r"backbone\.stage=-3: vit_tiny_patch16_224 has blocks -2 to -1"):
+            make_backbone("vit_tiny_patch16_224", "none", stage=-3)
+
+    def test_weights_from_a_file_with_positions_of_another_size(self, tmp_path):
+        model = timm.create_model("vit_tiny_patch16_224", img_size=96)
+        save_file(model.state_dict(), tmp_path / "model.safetensors")
+        features = make_backbone("vit_tiny_patch16_224", str(tmp_path / "model.safetensors")).features
+        assert torch.equal(features.blocks[1].mlp.fc2.weight, model.blocks[1].mlp.fc2.weight)
+        torch.testing.assert_close(features.pos_embed, resample_abs_pos_embed(model.pos_embed, (14, 14), (6, 6)))
+        torch.save({"blocks.0.norm1.weight": torch.ones(32)}, tmp_path / "part.pth")
+        with pytest.raises(ConfigError, match=r"part\.pth lacks \d+ tensors"):
+            make_backbone("vit_tiny_patch16_224", str(tmp_path / "part.pth"))
 
 
-def test_the_first_layer_starts_as_kaiming_would_have_it_unpacked():
-    torch.manual_seed(0)
-    """Diagonals with the Kaiming deviation of 512 x 512 inputs; off-diagonals as the mean of two such weights."""
-    weight = BilinearRegressor("resnet18", "none").head[0].weight
-    rows, columns = torch.triu_indices(512, 512)
-    assert weight[:, rows == columns].std().item() == pytest.approx(2**0.5 / 512, rel=0.01)
-    assert weight[:, rows != columns].std().item() == pytest.approx(1 / 512, rel=0.01)
+def test_weights_that_the_hub_does_not_give(monkeypatch):
+    def offline(*args, **kwargs):
+        raise LocalEntryNotFoundError("no connection to the Hub")
+
+    monkeypatch.setattr(backbones.timm, "create_model", offline)
+    with pytest.raises(ConfigError, match=r"pretrained weights of vit_tiny.* cannot be had: no connection.*\n.*=FILE"):
+        make_backbone("vit_tiny_patch16_224", "pretrained")
 
 
-@pytest.mark.parametrize(
-    ("freeze", "learning", "norms"), [("none", True, True), ("norm", True, False), ("all", False, False)]
-)
-def test_what_is_frozen_stays_as_it_was(freeze, learning, norms):
-    regressor = BilinearRegressor("resnet18", "none", freeze=freeze, hidden=[8])
-    assert all(p.requires_grad == learning for p in regressor.backbone_parameters())
-    before = regressor.backbone.features[1].running_mean.clone()
-    regressor(PICTURE).proxy.sum().backward()
-    assert torch.equal(regressor.backbone.features[1].running_mean, before) != norms
-    assert regressor.head[0].weight.grad is not None
-    regressor.eval().train()
-    assert regressor.backbone.features[1].training == norms
-    with pytest.raises(ConfigError, match=r"backbone\.freeze=some"):
-        BilinearRegressor("resnet18", "none", freeze="some")
-
-
-def test_scores_are_float32_under_autocast():
-    regressor = BilinearRegressor("resnet18", "none", hidden=[8]).eval()
-    with torch.autocast("cpu", torch.bfloat16):
-        assert regressor(PICTURE).proxy.dtype == torch.float32
+def test_weights_that_nobody_published():
+    with pytest.raises(
+        ConfigError, match=r"pretrained weights of test_vit4 cannot be had: No pretrained weights exist"
+    ):
+        make_backbone("test_vit4", "pretrained")

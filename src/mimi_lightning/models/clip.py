@@ -14,6 +14,7 @@ from torch.nn.functional import normalize
 
 from mimi_lightning.contracts import Judgement, Regressor
 from mimi_lightning.errors import ConfigError
+from mimi_lightning.models.heads import moments
 from mimi_lightning.models.prompts import PromptTree, cut_sequences, joint_prompts, require_causal, text_tower
 from mimi_lightning.models.towers import encode_image
 from mimi_lightning.vocabulary import DISTORTION_GROUPS, QUALITIES, SCENES
@@ -43,6 +44,7 @@ class CLIPRegressor(Regressor):
     """
 
     judges = ("quality", "scene", "distortion")
+    deviates = True
 
     def __init__(
         self, name: str, model: str = "ViT-B-32-quickgelu", weights: str = "openai", checkpointing: bool = False
@@ -59,11 +61,10 @@ class CLIPRegressor(Regressor):
         self.side = statistics["size"][0] if isinstance(statistics["size"], Sequence) else statistics["size"]
         self.register_buffer("mean", torch.tensor(statistics["mean"]).view(3, 1, 1))
         self.register_buffer("std", torch.tensor(statistics["std"]).view(3, 1, 1))
-        self.register_buffer("grades", torch.arange(1.0, len(QUALITIES) + 1), persistent=False)
         self._kept: tuple[tuple, Tensor] | None = None
 
     def forward(self, patches: Tensor) -> Judgement:
-        """Proxy scores, 1..5, and the marginal probabilities of the joint distribution that they come from.
+        """Proxy scores, 1..5, their deviations, and the marginal probabilities of the joint distribution behind them.
 
         Args:
             patches: uint8 stacks of P patches, [B, P, 3, side, side].
@@ -80,7 +81,7 @@ class CLIPRegressor(Regressor):
             joint = logits.softmax(-1).unflatten(-1, (len(QUALITIES), len(SCENES), len(DISTORTION_GROUPS)))
             marginals = joint.sum((2, 3)), joint.sum((1, 3)), joint.sum((1, 2))
             tasks = dict(zip(self.judges, marginals, strict=True))
-            return Judgement(tasks["quality"] @ self.grades.float(), tasks=tasks)
+            return Judgement(*moments(tasks["quality"]), tasks=tasks)
 
     def image_features(self, patches: Tensor) -> Tensor:
         """Features [N, D] of uint8 patches [N, 3, side, side], not normalised."""

@@ -2,30 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mimi_lightning.contracts import Judgement, Regressor
 from mimi_lightning.errors import ConfigError
 from mimi_lightning.models.backbones import make_backbone
-from mimi_lightning.models.pooling import SymmetricBilinearPool
+from mimi_lightning.models.heads import HEADS
+from mimi_lightning.models.lora import adapt, adapters
+from mimi_lightning.models.pooling import POOLS
 
 
-class BilinearRegressor(Regressor):
-    """Backbone, bilinear pooling, fully connected head (MIMI-ResNet and MIMI-VGG).
+class PooledRegressor(Regressor):
+    """Backbone, pooling, fully connected head: with bilinear pooling MIMI-ResNet and MIMI-VGG.
 
     Args:
         name: of the backbone, see `make_backbone`.
-        weights: `imagenet`, a file, or `none`.
+        weights: `imagenet`, `pretrained`, a file, or `none`.
         stage: level of the backbone's feature maps, counted from the last (-1).
         freeze: `none`; `norm` keeps the statistics of pretrained batch normalisation, which few pictures would spoil;
             `all` trains only what comes after the backbone.
-        max_channels: a 1x1 convolution reduces a backbone with more features to this many before pooling.
+        max_channels: before bilinear pooling, a 1x1 convolution reduces more features to this many.
         hidden: widths of the head's hidden layers.
+        pool: `bilinear`, `mean_std`, `attention`, or `cls` of a backbone with a class token.
+        says: what the head gives: a `score`, a score with its `deviation`, or five `levels`.
+        lora: `rank` and `alpha` of adapters (see `adapt`), which learn instead of the backbone; without a rank there
+            are none.
+
+    Raises:
+        ConfigError: a word that is not known, or choices that do not go together.
     """
 
     def __init__(
@@ -36,35 +46,54 @@ class BilinearRegressor(Regressor):
         freeze: str = "none",
         max_channels: int = 512,
         hidden: Sequence[int] = (512, 64),
+        pool: str = "bilinear",
+        says: str = "score",
+        lora: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        if freeze not in ("none", "norm", "all"):
-            raise ConfigError(f"backbone.freeze={freeze}: expected none, norm or all.")
+        _check("freeze", freeze, ("none", "norm", "all"))
+        _check("pool", pool, POOLS)
+        _check("says", says, HEADS)
         self.backbone = make_backbone(name, weights, stage).requires_grad_(freeze != "all")
-        self.name, self.freeze = name, freeze
-        channels = min(self.backbone.channels, max_channels)
-        reduces = self.backbone.channels > max_channels
+        self.name, self.freeze, self.reading = name, freeze, HEADS[says]
+        self.judges, self.deviates = self.reading.judges, self.reading.deviates
+        if lora and lora["rank"]:
+            self._adapt(**lora)
+        if pool == "cls" and not self.backbone.class_token:
+            raise ConfigError(f"backbone.pool=cls: {name} has no class token. Choose attention, mean_std or bilinear.")
+        reduces = pool == "bilinear" and self.backbone.channels > max_channels
+        channels = max_channels if reduces else self.backbone.channels
         self.reduce = nn.Conv2d(self.backbone.channels, channels, 1) if reduces else nn.Identity()
-        self.pool = SymmetricBilinearPool(channels)
-        self.head = _mlp([self.pool.out_features, *hidden, 1])
-        # Kaiming's variance counts the C^2 inputs of the unpacked layer; a packed weight is the mean of two of its own.
-        nn.init.normal_(self.head[0].weight, std=2**0.5 / channels)
-        self.head[0].weight.data /= self.pool.scale
+        self.pool = POOLS[pool](channels)
+        self.head = _mlp([self.pool.out_features, *hidden, self.reading.outputs])
+        self.pool.begin(self.head[0])
         self.train()  # Lightning does not call it: what is frozen has to be in evaluation from the beginning
 
-    def forward(self, images: torch.Tensor) -> Judgement:
-        """Proxy scores of uint8 images [B, 3, H, W].
+    def forward(self, images: Tensor) -> Judgement:
+        """Judge uint8 images [B, 3, H, W].
 
         Only backbone and reduction follow autocast: Gram matrices overflow in float16, and scores in half precision
         collapse to a handful of ranks.
         """
-        if images.ndim != 4:
-            raise ConfigError(f"backbone {self.name} looks at pictures, not at stacks of patches: choose view=crop.")
-        features = self.reduce(self.backbone(images))
-        with torch.autocast(images.device.type, enabled=False):
-            return Judgement(self.head(self.pool(features.float())).squeeze(-1))
+        return self.judge(self._pooled(images))
 
-    def train(self, mode: bool = True) -> BilinearRegressor:
+    @torch.no_grad()
+    def features(self, images: Tensor) -> Tensor:
+        """Pooled features [B, F] of uint8 images [B, 3, H, W], float32; nothing before them may learn.
+
+        Raises:
+            ConfigError: something does.
+        """
+        if learning := self._learning():
+            raise ConfigError(f"Features of backbone {self.name} cannot be kept: {learning}.")
+        return self._pooled(images)
+
+    def judge(self, features: Tensor) -> Judgement:
+        """Judge pooled features [B, F]."""
+        with torch.autocast(features.device.type, enabled=False):
+            return self.reading.read(self.head(features))
+
+    def train(self, mode: bool = True) -> PooledRegressor:
         """Switch to training or evaluation; what is frozen stays in evaluation."""
         super().train(mode)
         for module in self.backbone.modules():
@@ -73,8 +102,43 @@ class BilinearRegressor(Regressor):
         return self
 
     def backbone_parameters(self) -> Iterator[nn.Parameter]:
-        """Parameters that come pretrained; they learn at a rate of their own."""
-        return self.backbone.parameters()
+        """Parameters that learn at a rate of their own: those that come pretrained, or their adapters."""
+        return iter(adapters(self.backbone) or self.backbone.parameters())
+
+    def _pooled(self, images: Tensor) -> Tensor:
+        if images.ndim != 4:
+            raise ConfigError(f"backbone {self.name} looks at pictures, not at stacks of patches: choose view=crop.")
+        maps, token = self.backbone(images)
+        maps = self.reduce(maps)
+        with torch.autocast(images.device.type, enabled=False):
+            return self.pool(maps.float(), None if token is None else token.float())
+
+    def _adapt(self, rank: int, alpha: float) -> None:
+        if self.freeze == "all":
+            raise ConfigError(
+                f"backbone.freeze=all leaves the adapters of backbone.lora.rank={rank} nothing to learn: set "
+                "backbone.freeze=none, the backbone's own weights stay as they are."
+            )
+        adapt(self.backbone.features, rank, alpha)
+        self.freeze = "norm"  # not only weights stay as they were pretrained
+
+    def _learning(self) -> str | None:
+        """What learns before the head, and how to do without it."""
+        if adapters(self.backbone):
+            return "the adapters learn. Set backbone.lora.rank=null backbone.freeze=all"
+        if self.freeze != "all":
+            return f"the backbone learns (backbone.freeze={self.freeze}). Set backbone.freeze=all"
+        if isinstance(self.reduce, nn.Conv2d):
+            most = self.backbone.channels
+            return f"a convolution learns to reduce them. Set backbone.max_channels={most}, or backbone.pool=mean_std"
+        if any(True for _ in self.pool.parameters()):
+            return "the attention learns. Set backbone.pool=mean_std, or cls"
+        return None
+
+
+def _check(key: str, word: str, known: Collection[str]) -> None:
+    if word not in known:
+        raise ConfigError(f"backbone.{key}={word}: expected {', '.join(known)}.")
 
 
 def _mlp(widths: Sequence[int]) -> nn.Sequential:
