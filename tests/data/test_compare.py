@@ -13,15 +13,15 @@ from mimi_lightning.errors import ConfigError
 def comparison():
     """`a` and `b` rate the same quality, on other scales; what `c` rates has nothing to do with it."""
     random = np.random.default_rng(0)
-    features = random.normal(size=(360, 40))
+    features = random.normal(size=(360, 120))
     quality = features[:, :10].sum(1) + random.normal(size=360)
-    other = features[:, 30:].sum(1)
+    other = features[:, 110:].sum(1)
     dataset = np.repeat(["a", "b", "c"], 120)
     mos = np.select([dataset == "a", dataset == "b"], [quality, 100 - 5 * -quality], other)
     table = pd.DataFrame({"dataset": dataset, "mos": mos})
     parts = {
-        split: pd.Series(np.where(np.random.default_rng(split).random(360) < 0.3, "train", "test"))
-        for split in range(1, 6)
+        split: pd.Series(np.where(np.random.default_rng(split).random(360) < 0.7, "train", "test"))
+        for split in range(1, 11)
     }
     return compare_datasets(features, table, parts, progress=False)
 

@@ -71,14 +71,13 @@ class Comparison:
             for rows in (sure[sure["difference"] > 0], sure[sure["difference"] < 0])
         )
         mutual = sorted({tuple(sorted(pair)) for pair in helps if pair[::-1] in helps})
-        said = [f"{a} and {b} help each other." for a, b in mutual]
-        said += [
-            f"{a} helps {b} ({gain:+.3f})." for (a, b), gain in helps.items() if tuple(sorted((a, b))) not in mutual
-        ]
-        said += [f"{a} hurts {b} ({gain:+.3f})." for (a, b), gain in hurts.items()]
+        one_way = {pair: gain for pair, gain in helps.items() if pair[::-1] not in helps}
         alone = [name for name in self.names if not any(name in pair for pair in (*helps, *hurts))]
-        return said + [
-            f"{name} is on its own: it neither helps nor hurts another, beyond the error bars." for name in alone
+        return [
+            *(f"{a} and {b} help each other." for a, b in mutual),
+            *(f"{a} helps {b} ({gain:+.3f})." for (a, b), gain in one_way.items()),
+            *(f"{a} hurts {b} ({gain:+.3f})." for (a, b), gain in hurts.items()),
+            *(f"{name} is on its own: beyond the error bars it neither helps nor hurts another." for name in alone),
         ]
 
 
@@ -106,9 +105,7 @@ def compare_datasets(
             target = _z_scores(mos, dataset, train)
             used = train & np.isin(dataset, sources)
             model = make_pipeline(StandardScaler(), RidgeCV(PENALTIES)).fit(features[used], target[used])
-            for tested in names if len(sources) != 2 else sources:
-                if learned == OTHERS and tested in sources:
-                    continue
+            for tested in sorted({*names} - {*sources}) if learned == OTHERS else names:
                 of = test & (dataset == tested)
                 found = srcc(model.predict(features[of]), mos[of])
                 rows.append({"split": split, "learned": learned, "tested": tested, "srcc": found})
