@@ -4,10 +4,10 @@ BIN := .venv/bin
 MIMI := $(BIN)/python -m mimi_lightning
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test mutants lint format bench bench-data bench-clip bench-gpu wheel clean
+.PHONY: help demo test mutants lint format bench bench-backbones bench-data bench-clip bench-gpu wheel clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(BIN)/.miniature ## Train and test on six miniature datasets of real photographs, in minutes, without any download
 	$(MIMI) experiment=demo
@@ -31,6 +31,9 @@ format: $(BIN)/.dev ## Mend style
 
 bench: $(BIN)/.dev ## Time the mapper against its plain formulation
 	$(BIN)/python benchmarks/mapper.py
+
+bench-backbones: $(BIN)/.dev ## Time backbones with poolings and adapters
+	$(BIN)/python benchmarks/backbones.py
 
 bench-data: $(BIN)/.dev ## Time the loader against its plain formulation, and `data check`
 	$(BIN)/python benchmarks/data.py $(ARGS)

@@ -58,7 +58,7 @@ class PooledRegressor(Regressor):
         self.name, self.freeze, self.reading = name, freeze, HEADS[says]
         self.judges, self.deviates = self.reading.judges, self.reading.deviates
         if lora and lora["rank"]:
-            self._adapt(**lora)
+            self._adapt(lora)
         if pool == "cls" and not self.backbone.class_token:
             raise ConfigError(f"backbone.pool=cls: {name} has no class token. Choose attention, mean_std or bilinear.")
         reduces = pool == "bilinear" and self.backbone.channels > max_channels
@@ -113,13 +113,13 @@ class PooledRegressor(Regressor):
         with torch.autocast(images.device.type, enabled=False):
             return self.pool(maps.float(), None if token is None else token.float())
 
-    def _adapt(self, rank: int, alpha: float) -> None:
+    def _adapt(self, lora: Mapping[str, Any]) -> None:
         if self.freeze == "all":
             raise ConfigError(
-                f"backbone.freeze=all leaves the adapters of backbone.lora.rank={rank} nothing to learn: set "
-                "backbone.freeze=none, the backbone's own weights stay as they are."
+                f"backbone.freeze=all leaves the adapters of backbone.lora.rank={lora['rank']} nothing to learn: set "
+                "backbone.freeze=none. The backbone's own weights stay as they are all the same."
             )
-        adapt(self.backbone.features, rank, alpha)
+        adapt(self.backbone.features, **lora)
         self.freeze = "norm"  # not only weights stay as they were pretrained
 
     def _learning(self) -> str | None:
