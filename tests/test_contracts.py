@@ -11,12 +11,25 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from torch.nn.functional import mse_loss, smooth_l1_loss, softplus
+from torch.nn.functional import embedding, linear, mse_loss, relu, smooth_l1_loss, softplus
 
 from mimi_lightning.contracts import Judgement, Mapper, Objective, Opinions, Regressor, Task
-from mimi_lightning.errors import ConfigError
+from mimi_lightning.errors import ConfigError, ScoreError
 from mimi_lightning.models.clip import CLIPRegressor
-from mimi_lightning.models.mappers import MINN, Anchored, Identity, Linear
+from mimi_lightning.models.mappers import (
+    MDTVSFA,
+    MINN,
+    Anchored,
+    Bernstein,
+    Embedding,
+    Heads,
+    Identity,
+    LeastSquares,
+    Linear,
+    Logistic,
+    Monotone,
+    Spline,
+)
 from mimi_lightning.models.regressor import PooledRegressor
 from mimi_lightning.objectives import MIMI, Regression
 from mimi_lightning.tasks import SceneDistortion
@@ -58,16 +71,20 @@ class MapperContract:
     @staticmethod
     def vary(mapper: Mapper) -> Mapper:
         """As after some training: rows that are equal at first are no longer."""
-        with torch.no_grad():
-            for parameter in mapper.parameters():
-                parameter.add_(0.1 * torch.randn_like(parameter))
+        for value in mapper.state_dict().values():
+            value.add_(0.1 * torch.randn_like(value))
         return mapper
 
     @pytest.fixture
     def scores(self) -> tuple[torch.Tensor, torch.Tensor]:
-        return 2 * draw(30), torch.arange(30) % len(NAMES)
+        return self.spread * draw(30), torch.arange(30) % len(NAMES)
+
+    def predict(self, mapper: Mapper, q: torch.Tensor, dataset: torch.Tensor) -> torch.Tensor:
+        """Of pictures with these proxy scores."""
+        return mapper(mapper.read(Judgement(q), dataset), dataset)
 
     starts_on_the_span = True
+    spread = 2.0  # standard deviation of scores that its predictions tell apart
 
     def test_it_starts_as_an_increasing_map_onto_the_span(self):
         if not self.starts_on_the_span:
@@ -82,7 +99,7 @@ class MapperContract:
 
     def test_another_span_stretches_it(self, mapper, scores):
         """Of targets three times as wide and moved by one."""
-        if not list(mapper.state_dict()):
+        if not mapper.fits:
             pytest.skip("knows no targets")
         torch.manual_seed(0)
         narrow = self.make(NAMES)
@@ -92,7 +109,7 @@ class MapperContract:
         torch.testing.assert_close(wide(q, dataset), 1 + 3 * narrow(q, dataset))
 
     def test_fitting_finds_what_it_can_say(self, mapper, scores):
-        if not list(mapper.parameters()):
+        if not mapper.fits:
             pytest.skip("has nothing to fit")
         other = self.make(NAMES)
         q, dataset = scores[0].float(), scores[1]
@@ -111,21 +128,41 @@ class MapperContract:
         assert grid.shape == (len(NAMES), len(q))
         for dataset, line in enumerate(grid):
             for score, value in zip(q, line, strict=True):
-                assert torch.equal(mapper(score, torch.tensor(dataset)), value)
+                torch.testing.assert_close(mapper(score, torch.tensor(dataset)), value, rtol=1e-6, atol=1e-6)
+
+    def test_what_is_not_finite_stays_so(self, mapper):
+        """Training that diverges is told by its scores."""
+        assert mapper(torch.tensor([math.nan, 0.0]), torch.tensor([0, 1])).isnan().tolist() == [True, False]
 
     def test_inverse(self, mapper, scores):
         if not mapper.invertible:
             pytest.skip("cannot be inverted")
         q, dataset = scores
         q32 = q.float()
-        assert (mapper.inverse(mapper(q32, dataset), dataset) - q32).abs().max() < 1e-4
+        for precision in (torch.float32, torch.float64):  # labels come in double precision
+            y = mapper(q32, dataset).to(precision)
+            back = mapper.inverse(y, dataset)
+            assert back.dtype == precision
+            assert (back - q32).abs().max() < 1e-4
+            torch.testing.assert_close(mapper.nearest(y, dataset), y)
         mapper.double()
         torch.testing.assert_close(mapper.inverse(mapper(q, dataset), dataset), q, rtol=1e-9, atol=1e-9)
+
+    def test_every_label_has_a_nearest_score_that_is_reached(self, mapper):
+        if not mapper.invertible:
+            pytest.skip("cannot be inverted")
+        every = torch.arange(len(NAMES))[:, None]
+        labels = torch.tensor([-500.0, 0.0, 5.0, 500.0]).expand(len(NAMES), -1)
+        near = mapper.nearest(labels, every)
+        torch.testing.assert_close(mapper(mapper.inverse(near, every), every), near, rtol=1e-4, atol=1e-3)
+        if not torch.equal(near, labels):
+            with pytest.raises(ScoreError, match=r"no proxy score reaches"):
+                mapper.inverse(labels, every)
 
     def test_monotone(self, mapper):
         if not mapper.monotone:
             pytest.skip("promises no order")
-        q = torch.linspace(-20, 20, 2001, dtype=torch.float64)
+        q = self.spread * torch.linspace(-10, 10, 2001, dtype=torch.float64)
         assert (mapper.double()(q, torch.arange(len(NAMES))[:, None]).diff(dim=1) > 0).all()
 
     @pytest.mark.parametrize("method", ["forward", "learn", "inverse"])
@@ -134,7 +171,8 @@ class MapperContract:
             pytest.skip("cannot be inverted")
         mapper.double()
         keys = [f"mapper.{key}" for key, _ in mapper.named_parameters()]
-        q, dataset = (2 * draw(4, seed=1)).requires_grad_(), torch.tensor([0, 1, 2, 1])
+        q, dataset = self.spread * draw(4, seed=1), torch.tensor([0, 1, 2, 1])
+        q = (mapper(q, dataset).detach() if method == "inverse" else q).requires_grad_()
         ends = [torch.tensor([0.0, 10.0], dtype=torch.float64) + draw(len(NAMES), 2)] if method == "learn" else []
 
         def value(q, *parameters):
@@ -161,13 +199,14 @@ class MapperContract:
 
     def test_every_parameter_gets_a_gradient_from_one_dataset(self, mapper):
         """DistributedDataParallel waits for every parameter, whatever datasets a batch holds."""
-        mapper(torch.zeros(2, requires_grad=True), torch.tensor([1, 1])).sum().backward()
+        self.predict(mapper, torch.zeros(2, requires_grad=True), torch.tensor([1, 1])).sum().backward()
         assert all(parameter.grad is not None for parameter in mapper.parameters())
 
     def test_checkpoint(self, mapper, scores):
         again = self.make(NAMES)
         again.load_state_dict(mapper.state_dict())
-        assert torch.equal(again(scores[0].float(), scores[1]), mapper(scores[0].float(), scores[1]))
+        q, dataset = scores[0].float(), scores[1]
+        assert torch.equal(self.predict(again, q, dataset), self.predict(mapper, q, dataset))
 
     def test_half_precision_changes_nothing(self, mapper, scores):
         scores = scores[0].float(), scores[1]
@@ -191,20 +230,28 @@ class MapperContract:
         q = scores[0].float()
         other.put(["csiq", "live"], mapper.rows(["csiq", "live"]))
         for name in ("csiq", "live"):
-            torch.testing.assert_close(other(q, other.number([name])), mapper(q, mapper.number([name])))
-        assert all(torch.equal(rows, kept[key]) for key, rows in other.rows(["bid"]).items())
+            datasets = (each.number([name]).expand(len(q)) for each in (other, mapper))
+            torch.testing.assert_close(
+                *(self.predict(each, q, dataset) for each, dataset in zip((other, mapper), datasets, strict=True))
+            )
+        unshared = {key: rows for key, rows in other.rows(["bid"]).items() if key not in other.shared}
+        assert all(torch.equal(rows, kept[key]) for key, rows in unshared.items())
 
     def test_frozen_rows_stay_as_they_are(self, mapper, scores):
         if not list(mapper.parameters()):
             pytest.skip("has no rows")
         optimizer = torch.optim.AdamW(mapper.parameters(), lr=0.01, weight_decay=0.5)
-        before = copy.deepcopy(mapper)
-        mapper.freeze(["live", "csiq"], optimizer)
+        before, expected = copy.deepcopy(mapper), {("live", "csiq"): True, ("kadid",): False}
+        if mapper.shared:
+            with pytest.raises(ConfigError, match=rf"shares {mapper.shared[0]}.* among all datasets. While kadid learn"):
+                mapper.freeze(["live", "csiq"], optimizer)
+            expected = {tuple(NAMES): True}
+        mapper.freeze(next(iter(expected)), optimizer)
         for _ in range(3):
             optimizer.zero_grad()
-            mapper(scores[0].float(), scores[1]).square().mean().backward()
+            self.predict(mapper, scores[0].float().requires_grad_(), scores[1]).square().mean().backward()
             optimizer.step()
-        for names, same in ((["csiq", "live"], True), (["kadid"], False)):
+        for names, same in expected.items():
             old, new = before.rows(names), mapper.rows(names)
             assert all(torch.equal(old[key], new[key]) == same for key in old)
 
@@ -263,6 +310,163 @@ class TestMINNOfTwoBlocks(MapperContract):
             y1 = y1 + f(y2)
             y2 = y2 + g(y1)
         return y2
+
+
+class TestLeastSquares(MapperContract):
+    def make(self, names, span=None):
+        return LeastSquares(names, span)
+
+    def formula(self, mapper, q, dataset):
+        return mapper.slope[dataset] * q + mapper.offset[dataset]
+
+
+class TestLogistic(MapperContract):
+    spread = 0.3
+
+    def make(self, names, span=None):
+        return Logistic(names, span)
+
+    def formula(self, mapper, q, dataset):
+        low, rise, centre, width = (row[dataset].item() for row in (mapper.low, mapper.rise, mapper.centre, mapper.width))
+        return 10 * (low + math.exp(rise) / (1 + ((centre - q) / math.exp(width)).exp()))
+
+
+class TestAnchoredLogistic(TestLogistic):
+    def make(self, names, span=None):
+        return Anchored(Logistic(names, span), "csiq" if "csiq" in names else names[0])
+
+    def formula(self, mapper, q, dataset):
+        return 10 * q if dataset == 0 else super().formula(mapper.free, q, dataset)
+
+
+class TestMDTVSFA(MapperContract):
+    spread = 0.2
+
+    def make(self, names, span=None):
+        return MDTVSFA(names, span)
+
+    def formula(self, mapper, q, dataset):
+        slope, shift, weight, bias = (getattr(mapper, name).item() for name in mapper.shared)
+        r = 1 / (1 + math.exp(-math.exp(slope) * q - shift))
+        return 10 * (mapper.rise[dataset].exp() / (1 + math.exp(-math.exp(weight) * r - bias)) + mapper.offset[dataset])
+
+    def test_it_begins_as_published(self):
+        """But for the lines, which begin on the span."""
+        mapper = MDTVSFA(NAMES)
+        torch.testing.assert_close(mapper.weight.exp(), torch.tensor(2 * 3**0.5))
+        torch.testing.assert_close(mapper.bias, torch.tensor(-(3**0.5)))
+
+
+class TestMonotone(MapperContract):
+    def make(self, names, span=None):
+        return Monotone(names, span, hidden=(6,), cells=12, reach=6.0)
+
+    def formula(self, mapper, q, dataset):
+        return mapper.functions(q, torch.tensor(dataset))
+
+
+class TestSpline(MapperContract):
+    def make(self, names, span=None):
+        return Spline(names, span, bins=4)
+
+    def formula(self, mapper, q, dataset):
+        """Durkan et al., equation 4, between knots at which value and slope are known."""
+        x = (mapper.slope[dataset].exp() * q + mapper.offset[dataset]).item()
+        if abs(x) >= 0.5:
+            return torch.tensor(10 * (x + 0.5), dtype=torch.float64)
+        slopes = torch.ones(5, dtype=torch.float64)
+        slopes[1:-1] = self.limited(mapper.derivatives[dataset], 1).exp()
+        xs, ys = (
+            torch.cat([torch.zeros(1), self.limited(row[dataset], 2).softmax(0).cumsum(0)]) - 0.5
+            for row in (mapper.widths, mapper.heights)
+        )
+        k = int((xs < x).sum()) - 1
+        s, z = (ys[k + 1] - ys[k]) / (xs[k + 1] - xs[k]), (x - xs[k]) / (xs[k + 1] - xs[k])
+        share = (s * z**2 + slopes[k] * z * (1 - z)) / (s + (slopes[k] + slopes[k + 1] - 2 * s) * z * (1 - z))
+        return 10 * (ys[k] + (ys[k + 1] - ys[k]) * share + 0.5)
+
+    @staticmethod
+    def limited(row: torch.Tensor, factor: int) -> torch.Tensor:
+        """How zuko keeps slopes above a thousandth."""
+        return row / (1 + (factor * row / math.log(1e-3)).abs())
+
+
+class TestBernstein(MapperContract):
+    def make(self, names, span=None):
+        return Bernstein(names, span, degree=5)
+
+    def formula(self, mapper, q, dataset):
+        """The sum of basis polynomials, and its tangents beyond the ends."""
+        t = (mapper.slope[dataset].exp() * q + mapper.offset[dataset] + 0.5).item()
+        first, *steps = mapper.coefficients[dataset]
+        steps = torch.stack([first - 4 * math.log(2) / 2, *map(softplus, (steps[0], *steps, steps[-1]))])
+        theta = steps.cumsum(0)
+
+        def polynomial(t: float, theta: torch.Tensor) -> torch.Tensor:
+            n = len(theta) - 1
+            return sum(c * math.comb(n, k) * t**k * (1 - t) ** (n - k) for k, c in enumerate(theta))
+
+        end = min(max(t, 1e-6), 1 - 1e-6)
+        return 10 * (polynomial(end, theta) + (t - end) * polynomial(end, 5 * theta.diff()) + 0.5)
+
+
+class TestEmbedding(MapperContract):
+    def make(self, names, span=None):
+        return Embedding(names, span, vector=3, hidden=(4, 5))
+
+    def formula(self, mapper, q, dataset):
+        low, high = mapper.window
+        x = (q - low) / (high - low)
+        h = torch.cat([x[None], embedding(torch.tensor(dataset), mapper.vectors.weight)])
+        first, second, last = mapper.network[::2]
+        for layer in (first, second):
+            h = relu(linear(h, layer.weight, layer.bias))
+        return 10 * (x + linear(h, last.weight, last.bias).squeeze())
+
+    def test_it_shares_its_network(self, mapper):
+        assert set(mapper.state_dict()) - set(mapper.shared) == {"vectors.weight"}
+
+
+class TestHeads(TestIdentity):
+    def make(self, names, span=None):
+        return Heads(names, span, hidden=[7, 2])
+
+    def judge(self, q: torch.Tensor) -> Judgement:
+        return Judgement(q, hidden=torch.stack([q, q.square()], dim=1))
+
+    def predict(self, mapper, q, dataset):
+        return mapper(mapper.read(self.judge(q), dataset), dataset)
+
+    def test_every_dataset_has_its_head_and_an_unknown_one_their_mean(self, mapper, scores):
+        mapper.double()
+        q, dataset = scores
+        heads = [w[0] * q + w[1] * q**2 + b for w, b in zip(mapper.weight, mapper.bias, strict=True)]
+        own = torch.stack([heads[d][i] for i, d in enumerate(dataset)])
+        torch.testing.assert_close(mapper.read(self.judge(q), dataset), own)
+        unknown = torch.full_like(dataset, -1)
+        torch.testing.assert_close(mapper.read(self.judge(q), unknown), sum(heads) / len(NAMES))
+
+    def test_heads_begin_around_the_middle_of_the_span(self):
+        mapper = Heads(NAMES, [(0, 10), (-1, 1), (20, 90)], hidden=[2])
+        assert mapper.bias.tolist() == [5, 0, 55]
+
+    def test_the_proxy_score_gets_a_gradient_of_zero(self, mapper):
+        """DistributedDataParallel waits for what is behind it."""
+        judgement = Judgement(torch.ones(1, requires_grad=True), hidden=torch.ones(1, 2))
+        mapper.read(judgement, torch.tensor([0])).sum().backward()
+        assert judgement.proxy.grad == 0
+
+    def test_scores_are_float32_in_mixed_precision(self, mapper, scores):
+        q, dataset = scores[0].float(), scores[1]
+        with torch.autocast("cpu", torch.bfloat16):
+            assert torch.equal(self.predict(mapper, q, dataset), self.predict(mapper, q, dataset).float())
+            mixed = self.predict(mapper, q, dataset)
+        assert torch.equal(mixed, self.predict(mapper, q, dataset))
+
+    @pytest.mark.parametrize("hidden", [None, []])
+    def test_a_backbone_without_hidden_layers_is_refused(self, hidden):
+        with pytest.raises(ConfigError, match=r"mapper=heads reads the last hidden layer .* backbone=resnet34"):
+            Heads(NAMES, hidden=hidden)
 
 
 class ObjectiveContract:
@@ -417,6 +621,7 @@ class RegressorContract:
 
     def test_judgement(self, regressor, images):
         judgement = regressor(images)
+        assert judgement.hidden is None or (judgement.hidden.ndim, len(judgement.hidden)) == (2, 2)
         assert judgement.proxy.shape == (2,)
         assert (judgement.std is not None) == regressor.deviates
         assert not regressor.deviates or (judgement.std.shape == (2,) and (judgement.std > 0).all())

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mimi_lightning.errors import ConfigError
-from mimi_lightning.models.fitting import least_squares
+from mimi_lightning.models.fitting import least_squares, score_ends
 from mimi_lightning.models.monotone import FullPrecision
 from mimi_lightning.models.targets import TOP
 
@@ -32,11 +32,13 @@ class Judgement:
         std: how much it doubts each of them, in units of the proxy score, [B].
         tasks: by name, what it sees beside: probabilities of `scene` [B, 9], of the groups of `distortion` [B, 11], of
             the five levels of `quality` [B, 5], in the order of `mimi_lightning.vocabulary`.
+        hidden: last hidden layer of its head, if it has one, [B, H].
     """
 
     proxy: Tensor
     std: Tensor | None = None
     tasks: Mapping[str, Tensor] = field(default_factory=dict)
+    hidden: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -109,16 +111,26 @@ class Mapper(FullPrecision, ABC):
         span: targets of the lowest and the highest training label of each dataset, [D][2]; 0 and 10 if it is None.
     """
 
-    monotone: ClassVar[bool] = True  # every dataset's q -> y increases strictly
+    monotone: bool = True  # every dataset's q -> y increases strictly
     offers: tuple[str, ...] = ()  # its own terms of the loss
-    refits: ClassVar[bool] = False  # learns by `fit` after every epoch, and by no gradient
-    shared: ClassVar[tuple[str, ...]] = ()  # keys of the state dict that hold no rows
+    fits: bool = True  # there is something that `fit` can set
+    refits: bool = False  # learns by `fit` after every epoch, and by no gradient
+    shared: tuple[str, ...] = ()  # keys of the state dict that hold no rows
 
     def __init__(self, names: Sequence[str], span: Sequence[Sequence[float]] | None = None) -> None:
         super().__init__()
         self.names = tuple(names)
         span = [(0.0, TOP)] * len(self.names) if span is None else span
         self.register_buffer("span", torch.tensor(span, dtype=torch.float32), persistent=False)
+
+    def begin(self, ends: Tensor) -> None:
+        """Begin as an increasing map of proxy scores between these ends onto the span.
+
+        A mapper that finds its way from proxy scores on any scale leaves it out.
+
+        Args:
+            ends: lowest and highest proxy score of each dataset, [D, 2].
+        """
 
     def read(self, judgement: Judgement, dataset: Tensor) -> Tensor:
         """The scores [B] of pictures that it maps from; a dataset that it does not know is -1."""
@@ -169,15 +181,26 @@ class Mapper(FullPrecision, ABC):
     def fit(self, q: Tensor, y: Tensor, dataset: Tensor) -> None:
         """Fit to proxy scores and targets at once, for objectives that teach it nothing.
 
-        Minimises (1/D) sum_d mean((forward(q) - y)^2) / width_d^2, width_d being that of the span, in float64 by
-        L-BFGS from where it is.
+        Minimises (1/D) sum_d mean((forward(q) - y)^2) / width_d^2, width_d being that of the span: in float64 by
+        L-BFGS, which begins where the proxy scores lie.
 
         Args:
             q: proxy scores of the training part, [N].
             y: their targets, [N].
             dataset: index of each score's dataset, int64 [N].
         """
+        self.begin(score_ends(q, dataset, len(self.names)))
         least_squares(self, q, y, dataset)
+
+    def stretch(self, y: Tensor, dataset: Tensor, top: float = 1.0) -> Tensor:
+        """From 0..top to the span."""
+        low, high = self.span[dataset].unbind(-1)
+        return low + y * ((high - low) / top)
+
+    def shrink(self, y: Tensor, dataset: Tensor, top: float = 1.0) -> Tensor:
+        """From the span to 0..top."""
+        low, high = self.span[dataset].unbind(-1)
+        return (y - low) / ((high - low) / top)
 
     def number(self, names: Iterable[str]) -> Tensor:
         """Index of each of these datasets, int64.
@@ -209,8 +232,18 @@ class Mapper(FullPrecision, ABC):
                 self._by_dataset(value)[:, number] = rows[key]
 
     def freeze(self, names: Iterable[str], optimizer: Optimizer) -> None:
-        """Keep the rows of these datasets as they are now through every step of an optimiser, its decay included."""
+        """Keep the rows of these datasets as they are now through every step of an optimiser, its decay included.
+
+        Raises:
+            ConfigError: these datasets share what the others go on learning.
+        """
         names = list(names)
+        if self.shared and {*names} != {*self.names}:
+            others = ", ".join(name for name in self.names if name not in names)
+            raise ConfigError(
+                f"freeze=[mappers]: mapper {type(self).__name__} shares {', '.join(self.shared)} among all datasets. "
+                f"While {others} learn, no other dataset's predictions stay: freeze=[regressor] keeps the proxy scores."
+            )
         rows = self.rows(names)
         optimizer.register_step_post_hook(lambda *_: self.put(names, rows))
 

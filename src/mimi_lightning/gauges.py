@@ -67,6 +67,7 @@ class Anchor(Gauge):
         """Bind the mapper of the anchor; see `Gauge.pin`."""
         if self.dataset not in mapper.names:
             raise ConfigError(f"gauge.dataset={self.dataset}: expected one of the mix, {', '.join(mapper.names)}.")
+        _refuse_settled(mapper, "anchor")
         return Anchored(mapper, self.dataset)
 
     forward = Free.forward
@@ -83,12 +84,25 @@ class Moments(Gauge):
         super().__init__()
         self.weight = weight
 
+    def pin(self, mapper: Mapper) -> Mapper:
+        """Refuse a mapper that keeps scores on the target scale; see `Gauge.pin`."""
+        _refuse_settled(mapper, "moments")
+        return mapper
+
     def forward(
         self, terms: Mapping[str, Tensor], mapper: Mapper, proxy: Tensor, ends: Tensor, own: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
         """Add `moments`; see `Gauge.forward`."""
         std = (proxy.var(correction=0) + 1e-12).sqrt()  # whose gradient is finite where all scores are equal
         return _extended(terms, "moments", self.weight * (proxy.mean() ** 2 + (std - 1) ** 2))
+
+
+def _refuse_settled(mapper: Mapper, gauge: str) -> None:
+    if not mapper.fits:
+        raise ConfigError(
+            f"gauge={gauge}: with mapper {type(mapper).__name__} proxy scores are predictions, and labels pin them "
+            "already: set gauge=none."
+        )
 
 
 def _pulled_back(mapper: Mapper, ends: Tensor) -> Tensor:

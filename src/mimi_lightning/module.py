@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -184,6 +185,7 @@ class QualityModel(lightning.LightningModule):
             return None
         dataset, ends = self._dataset(batch), self.scale.ends()
         q = self.mapper.read(judgement, dataset)
+        judgement = replace(judgement, proxy=q)
         prediction, own = self.mapper.learn(q, dataset, ends)
         terms = self.objective(judgement, prediction, self._opinions(batch, dataset), own, self.current_epoch)
         terms = self.gauge(terms, self.mapper, q, ends, own)
@@ -284,7 +286,7 @@ class QualityModel(lightning.LightningModule):
                 f"objective {type(self.objective).__name__} compares {' and '.join(lacking)} levels, which backbone "
                 f"{backbone} does not judge: set backbone.says=levels."
             )
-        if not (self.objective.teaches or list(self.mapper.parameters())):
+        if not (self.objective.teaches or self.mapper.fits):
             raise ConfigError(
                 f"objective {type(self.objective).__name__} orders pictures and teaches no scale, and mapper "
                 f"{type(self.mapper).__name__} has nothing to fit afterwards: its predictions would mean nothing. "

@@ -37,7 +37,10 @@ def fit_mapper(model: QualityModel, data: MixedDataModule) -> None:
             dataset = model.number(data.names).to(model.device)[batch["dataset"]]
             columns.append((model.mapper.read(judgement, dataset), batch["mos"], dataset))
     q, mos, dataset = (torch.cat(column) for column in zip(*columns, strict=True))
+    frozen = model.mapper.rows(model.frozen)
     model.mapper.fit(q, model.scale.normalise(mos, dataset), dataset)
+    if model.frozen:
+        model.mapper.put(model.frozen, frozen)
     model.train(training)
 
 

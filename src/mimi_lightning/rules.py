@@ -65,6 +65,10 @@ def rules(splits: range, protocols: Iterable[str], epochs: int) -> dict[str, Rul
             lambda value: value is None or not whole(1).broken_by(value), "expected a whole number, 1 or more, or null."
         ),
         "backbone.lora.alpha": Rule(lambda value: value > 0, "expected more than 0."),
+        "mapper.bins": whole(2),
+        "mapper.degree": whole(3),
+        "mapper.min_r": Rule(lambda value: 0 <= value < 1, "expected 0 or more, below 1."),
+        "mapper.vector": whole(1),
         "view.*.crop": whole(1),
         "view.*.resize": whole(1),
         "view.*.small_images": one_of("raise", "pad"),

@@ -92,8 +92,9 @@ def draw_curves(curves: pd.DataFrame, ranges: Mapping[str, tuple[float, float]])
         curve, (low, high) = curves[curves["dataset"] == name], ranges[name]
         style = {"color": COLOURS[number % 7], "linestyle": LINES[number % 7]}
         top.plot(curve["proxy"], (curve["mos"] - low) / (high - low), linewidth=1.8, label=name, **style)
-        ends = np.interp([low, high], curve["mos"], curve["proxy"])
-        bottom.plot(ends, [number, number], linewidth=5, solid_capstyle="butt", color=style["color"])
+        if curve["mos"].is_monotonic_increasing:  # otherwise no proxy score is that of an end
+            ends = np.interp([low, high], curve["mos"], curve["proxy"])
+            bottom.plot(ends, [number, number], linewidth=5, solid_capstyle="butt", color=style["color"])
     top.set_ylabel("MOS as a share of the\npublished range")
     for end in (0, 1):
         top.axhline(end, color=RANGE, linewidth=0.9, linestyle=":")

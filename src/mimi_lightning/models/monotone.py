@@ -142,6 +142,16 @@ class MonotoneStack(FullPrecision):
         log_scale, offset = self.constants(self.knots.new_zeros(1, IDLE)).squeeze(1).unbind(-1)
         return log_scale.exp(), offset
 
+    @torch.no_grad()
+    def lay(self, ends: Tensor, top: float) -> None:
+        """Move and scale every function so that it takes its two ends, [N, 2], to 0 and top."""
+        low, high = self(ends.to(self.knots.dtype), torch.arange(self.functions, device=ends.device)[:, None]).unbind(1)
+        log_scale, offset = self.constants.biases[-1][:, 0].unbind(-1)
+        scale, at_zero = self.scale_and_offset()
+        ratio = top / (high - low)
+        log_scale += ratio.log()
+        offset -= at_zero + ratio * (low - at_zero)
+
     def tabulate(self) -> MonotoneTable:
         """All N functions at the current parameters; differentiable, never under autocast."""
         with torch.autocast(self.knots.device.type, enabled=False):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -91,7 +92,8 @@ class PooledRegressor(Regressor):
     def judge(self, features: Tensor) -> Judgement:
         """Judge pooled features [B, F]."""
         with torch.autocast(features.device.type, enabled=False):
-            return self.reading.read(self.head(features))
+            hidden = self.head[:-1](features)
+            return replace(self.reading.read(self.head[-1](hidden)), hidden=hidden)
 
     def train(self, mode: bool = True) -> PooledRegressor:
         """Switch to training or evaluation; what is frozen stays in evaluation."""

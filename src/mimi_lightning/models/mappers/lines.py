@@ -1,0 +1,127 @@
+"""Mappers that are straight lines: none at all, learned by gradient, or by least squares after every epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import one_hot, softplus
+
+from mimi_lightning.contracts import Mapper
+
+LEAST_R = 1e-3  # lines of datasets whose scores fall while labels rise: as if they correlated by this much
+
+
+class Identity(Mapper):
+    """No mapper: y = q, the regressor predicts the target scale of every dataset itself."""
+
+    fits = False
+
+    def forward(self, q: Tensor, dataset: Tensor) -> Tensor:
+        """See `Mapper.forward`."""
+        return torch.broadcast_tensors(q, dataset)[0]
+
+    inverse = forward
+
+
+class Linear(Mapper):
+    """A straight line of each dataset: y = softplus(a_d) q + b_d.
+
+    Lines start at the width of the span as slope, and at its lower end as offset.
+    """
+
+    def __init__(self, names: Sequence[str], span: Sequence[Sequence[float]] | None = None) -> None:
+        super().__init__(names, span)
+        low, high = self.span.unbind(1)
+        self.slope = nn.Parameter(softplus_inverse(high - low))
+        self.offset = nn.Parameter(low.clone())
+
+    def forward(self, q: Tensor, dataset: Tensor) -> Tensor:
+        """See `Mapper.forward`."""
+        return softplus(self.slope)[dataset] * q + self.offset[dataset]
+
+    def inverse(self, y: Tensor, dataset: Tensor) -> Tensor:
+        """Proxy score q = (y - b_d) / softplus(a_d)."""
+        return (y - self.offset[dataset]) / softplus(self.slope)[dataset]
+
+    @torch.no_grad()
+    def fit(self, q: Tensor, y: Tensor, dataset: Tensor) -> None:
+        """The least-squares line of each dataset, in closed form; slopes stay positive. See `Mapper.fit`."""
+        slope, offset, _ = least_squares_lines(q, y, dataset, len(self.names))
+        self.slope.copy_(softplus_inverse(slope))
+        self.offset.copy_(offset)
+
+
+class LeastSquares(Mapper):
+    """A straight line of each dataset, y = a_d q + b_d, which no gradient reaches: fitted after every epoch.
+
+    Lines begin as those of `Linear`. That of a dataset stays as it is until its scores and labels correlate.
+
+    Source: Mittag, Zadtootaghaj, Michael, Naderi, Möller, "Bias-Aware Loss for Training Image and Speech Quality
+    Prediction Models from Multiple Datasets", 2021 (arXiv 2104.10217, NISQA). There all datasets are fitted from when
+    their scores and labels, taken together, correlate so much.
+
+    Args:
+        names: of the D datasets.
+        span: see `Mapper`.
+        min_r: Pearson's correlation of a dataset from which on its line is fitted, above 0.
+    """
+
+    refits = True
+
+    def __init__(
+        self, names: Sequence[str], span: Sequence[Sequence[float]] | None = None, min_r: float = 0.7
+    ) -> None:
+        super().__init__(names, span)
+        low, high = self.span.unbind(1)
+        self.min_r = min_r
+        self.register_buffer("slope", high - low)
+        self.register_buffer("offset", low.clone())
+
+    def forward(self, q: Tensor, dataset: Tensor) -> Tensor:
+        """See `Mapper.forward`."""
+        return self.slope[dataset] * q + self.offset[dataset]
+
+    def inverse(self, y: Tensor, dataset: Tensor) -> Tensor:
+        """Proxy score q = (y - b_d) / a_d."""
+        return (y - self.offset[dataset]) / self.slope[dataset]
+
+    def fit(self, q: Tensor, y: Tensor, dataset: Tensor) -> None:
+        """The least-squares line of each dataset whose scores and labels correlate enough. See `Mapper.fit`."""
+        slope, offset, r = least_squares_lines(q, y, dataset, len(self.names))
+        for line, found in ((self.slope, slope), (self.offset, offset)):
+            line.copy_(torch.where(r > self.min_r, found.to(line.dtype), line))
+
+
+def least_squares_lines(q: Tensor, y: Tensor, dataset: Tensor, datasets: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The line y = a q + b of each dataset with the least mean squared error among those that increase.
+
+    Args:
+        q: scores, [N].
+        y: targets, [N].
+        dataset: index of each score's dataset, int64 [N].
+        datasets: D.
+
+    Returns:
+        Slopes a > 0, offsets b and Pearson's correlations, each float64 [D]. Where it is not positive, no line is the
+        best, and one that hardly rises is given.
+    """
+    belongs = one_hot(dataset, datasets).double()
+
+    def mean(x: Tensor) -> Tensor:
+        return x @ belongs / belongs.sum(0)
+
+    q, y = q.double(), y.double()
+    mean_q, mean_y = mean(q), mean(y)
+    from_q, from_y = q - mean_q[dataset], y - mean_y[dataset]
+    std_q, std_y = mean(from_q**2).sqrt(), mean(from_y**2).sqrt()
+    r = mean(from_q * from_y) / (std_q * std_y)
+    slope = r.clamp(min=LEAST_R) * std_y / std_q
+    return slope, mean_y - slope * mean_q, r
+
+
+def softplus_inverse(x: Tensor) -> Tensor:
+    """log(e^x - 1) of x > 0, in x's precision; it does not overflow."""
+    wide = x.double()
+    return (wide + (-(-wide).expm1()).log()).to(x.dtype)
