@@ -25,8 +25,8 @@ def soft_labels(score: Tensor, std: Tensor) -> Tensor:
     share are left out, and the others corrected alone. Of a deviation below 0.2, one that is not known, and where no a
     and b do it, the two levels next to the score share by nearness.
 
-    Source: You, Cai, Gu, Xue, Dong, "Teaching Large Language Models to Regress Accurate Image Quality Scores Using Score
-    Distribution", CVPR 2025 (DeQA-Score), where negative shares become 0 and sum and mean are off by as much.
+    Source: You, Cai, Gu, Xue, Dong, "Teaching Large Language Models to Regress Accurate Image Quality Scores Using
+    Score Distribution", CVPR 2025 (DeQA-Score). There, negative shares become 0, and sum and mean are off by as much.
 
     Args:
         score: 1..5, [B].
@@ -50,7 +50,7 @@ def soft_labels(score: Tensor, std: Tensor) -> Tensor:
 
 
 def _corrected(raw: Tensor, kept: Tensor, level: Tensor, score: Tensor) -> Tensor:
-    """a p_k + b on the levels that are kept, 0 elsewhere, with sum 1 and mean `score`."""
+    """Shares a p_k + b of the levels that are kept, 0 of the others, whose sum is 1 and whose mean is the score."""
     p = raw * kept
     total, moment = p.sum(1), (p * level).sum(1)
     number, ranks = kept.sum(1), (kept * level).sum(1)

@@ -65,8 +65,8 @@ class Fidelity(WithinDatasets):
     """L_d: how far what raters would say of two pictures is from what the model says, and whether it knows its doubts.
 
     The mean over pairs of the `fidelity` of p = Phi((q_i - q_j) / sqrt(s_i^2 + s_j^2 + 1e-8)) and
-    g = Phi((y_i - y_j) / sqrt(sigma_i^2 + sigma_j^2)), plus, of a regressor that gives deviations s and over pairs whose
-    sigma are known, the mean of max(0, margin - sgn(sigma_i - sigma_j) (s_i - s_j)).
+    g = Phi((y_i - y_j) / sqrt(sigma_i^2 + sigma_j^2)). Of a regressor that gives deviations s, plus the mean over pairs
+    whose sigma are known of max(0, margin - sgn(sigma_i - sigma_j) (s_i - s_j)).
 
     q are proxy scores; s their deviations, which learn by the second mean alone, or 1; y labels; sigma the standard
     deviations of opinions, 0 where they are not known.
