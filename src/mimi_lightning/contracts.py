@@ -254,6 +254,9 @@ class Mapper(FullPrecision, ABC):
 class Gauge(FullPrecision, ABC):
     """What pins the proxy axis, which mappers leave free up to an increasing map that all of them can undo."""
 
+    through_mapper: ClassVar[bool] = False  # which the objective then has to teach
+    spreads: ClassVar[bool] = False  # keeps proxy scores apart, whatever the objective
+
     def pin(self, mapper: Mapper) -> Mapper:
         """What the model maps with: the mapper itself, or one that this gauge has bound.
 
@@ -290,7 +293,9 @@ class Objective(FullPrecision, ABC):
 
     needs: tuple[str, ...] = ()  # terms that the mapper has to offer
     sees: tuple[str, ...] = ()  # tasks that the regressor has to judge
-    teaches: bool = True  # the mapper, by its gradient; otherwise it is fitted after training
+    teaches: bool = True  # the mapper all that predictions need; otherwise it is fitted after training
+    through_mapper: bool = True  # its gradient reaches the mapper; otherwise the mapper does not learn
+    collapses: bool = False  # is as low as can be where all proxy scores are equal
 
     def __init__(self, weights: Sequence[float], span: Sequence[Sequence[float]] | None = None) -> None:
         super().__init__()
@@ -305,7 +310,7 @@ class Objective(FullPrecision, ABC):
         """Compute the loss of one mixed batch.
 
         Args:
-            judgement: of the B images.
+            judgement: of the B images, with the proxy scores that the mapper reads.
             prediction: of the mapper, on the target scale, [B].
             opinions: of raters on the B images.
             own: terms that the mapper offers; which of them count is the objective's affair.

@@ -112,6 +112,8 @@ class QualityModel(lightning.LightningModule):
         self.objective = build(objective, Objective, weights=[fact["weight"] for fact in facts], span=span)
         self.tasks = build(tasks, Task) if tasks else None
         self._refuse_what_does_not_fit(regressor["name"])
+        if not self.objective.through_mapper:
+            self.mapper.requires_grad_(False)  # DistributedDataParallel would wait for its gradient
         self.sizes = {name: datasets[name]["size"] for name in self.names}
         self.table = ScoreTable()
         self.frozen: tuple[str, ...] = ()  # datasets whose rows of the mapper do not learn
@@ -187,7 +189,8 @@ class QualityModel(lightning.LightningModule):
         q = self.mapper.read(judgement, dataset)
         judgement = replace(judgement, proxy=q)
         prediction, own = self.mapper.learn(q, dataset, ends)
-        terms = self.objective(judgement, prediction, self._opinions(batch, dataset), own, self.current_epoch)
+        read = replace(judgement, proxy=q)
+        terms = self.objective(read, prediction, self._opinions(batch, dataset), own, self.current_epoch)
         terms = self.gauge(terms, self.mapper, q, ends, own)
         if self.tasks is not None:
             terms = self.tasks(terms, judgement, batch, self.current_epoch)
@@ -291,6 +294,16 @@ class QualityModel(lightning.LightningModule):
                 f"objective {type(self.objective).__name__} orders pictures and teaches no scale, and mapper "
                 f"{type(self.mapper).__name__} has nothing to fit afterwards: its predictions would mean nothing. "
                 "Choose one such as mapper=linear."
+            )
+        if self.gauge.through_mapper and not self.objective.teaches:
+            raise ConfigError(
+                f"gauge {type(self.gauge).__name__} pins the proxy axis through the mapper, which objective "
+                f"{type(self.objective).__name__} does not teach: set gauge=moments or gauge=none."
+            )
+        if self.objective.collapses and not self.gauge.spreads:
+            raise ConfigError(
+                f"objective {type(self.objective).__name__} is lowest where all proxy scores are equal: set "
+                "gauge=moments, which keeps them apart."
             )
 
     def _opinions(self, batch: dict[str, Any], dataset: Tensor) -> Opinions:

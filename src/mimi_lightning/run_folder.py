@@ -22,7 +22,7 @@ from omegaconf import OmegaConf
 from mimi_lightning import config
 from mimi_lightning.errors import ConfigError
 from mimi_lightning.files import aside
-from mimi_lightning.renamed import renamed
+from mimi_lightning.renamed import renamed, with_gauge
 
 Settings = dict[str, Any]
 
@@ -88,7 +88,7 @@ class RunFolder:
 
     def read_settings(self) -> Settings:
         """The configuration of the run, with the names of this version."""
-        return renamed(OmegaConf.to_container(OmegaConf.load(self.path / SETTINGS)))
+        return with_gauge(renamed(OmegaConf.to_container(OmegaConf.load(self.path / SETTINGS))))
 
     def read_metrics(self) -> dict[str, Any]:
         """What a finished run tells of itself."""

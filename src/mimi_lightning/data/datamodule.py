@@ -220,13 +220,14 @@ class MixedDataModule(lightning.LightningDataModule):
         batch = self.on_before_batch_transfer(batch, 0)
         return self.on_after_batch_transfer(move_data_to_device(batch, device), 0)
 
-    def part_dataloader(self, part: str) -> DataLoader:
-        """Whole images of a part, each once."""
-        return self.loader(self.test_view, self.whole(self.table.index[self.table["part"] == part]))
+    def part_dataloader(self, part: str, shared: bool = True) -> DataLoader:
+        """Whole images of a part, each once: shared among the processes, or all in each of them."""
+        return self.loader(self.test_view, self.whole(self.table.index[self.table["part"] == part], shared))
 
-    def whole(self, rows: Sequence[int]) -> SizeBatchSampler:
-        """Draws each image once, as testing does."""
-        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+    def whole(self, rows: Sequence[int], shared: bool = True) -> SizeBatchSampler:
+        """Draws each image once, as testing does: each process its share, or all."""
+        alone = self.trainer is None or not shared
+        rank, world = (0, 1) if alone else (self.trainer.global_rank, self.trainer.world_size)
         if self.test_view in self.kept:
             return SizeBatchSampler(rows, [None] * len(rows), FEATURES_TOGETHER, rank, world)
         return SizeBatchSampler(rows, self._sizes(rows), self.test_batch, rank, world)

@@ -70,9 +70,7 @@ class LeastSquares(Mapper):
 
     refits = True
 
-    def __init__(
-        self, names: Sequence[str], span: Sequence[Sequence[float]] | None = None, min_r: float = 0.7
-    ) -> None:
+    def __init__(self, names: Sequence[str], span: Sequence[Sequence[float]] | None = None, min_r: float = 0.7) -> None:
         super().__init__(names, span)
         low, high = self.span.unbind(1)
         self.min_r = min_r
