@@ -83,6 +83,27 @@ class MonotoneTable:
         at_point = (1 - fraction) * at_left + fraction * at_right
         return self.integral[function, left] + step * (at_left + at_point) / 2 + (x - inside) * at_point
 
+    def inverse(self, y: Tensor, function: Tensor) -> Tensor:
+        """Solve phi_function(x) = y: a quadratic equation in the cell that holds the root.
+
+        Args:
+            y: values, any shape, in the table's dtype.
+            function: which of the N functions each value belongs to, int64, broadcastable with y.
+
+        Returns:
+            Points x in the shape of both arguments broadcast.
+        """
+        y, function = torch.broadcast_tensors(y, function)
+        inside = y.clamp(self.integral[function, 0], self.integral[function, -1])
+        # In which cell of every function each value lies; then those of its own.
+        cells = torch.searchsorted(self.integral.detach(), y.detach().flatten().repeat(len(self.integral), 1))
+        left = (cells.gather(0, function.flatten()[None]).view_as(y) - 1).clamp(0, len(self.knots) - 2)
+        area = inside - self.integral[function, left]
+        at_left, at_right = self.density[function, left], self.density[function, left + 1]
+        growth = (at_right - at_left) / (self.knots[left + 1] - self.knots[left])
+        at_point = (at_left**2 + 2 * growth * area).sqrt()
+        return self.knots[left] + 2 * area / (at_left + at_point) + (y - inside) / at_point
+
 
 class NetworkStack(FullPrecision):
     """N ReLU networks of one shape, evaluated together.

@@ -12,9 +12,9 @@ from zuko.transforms import BernsteinTransform, MonotonicRQSTransform
 
 from mimi_lightning.contracts import Mapper
 from mimi_lightning.models.mappers.lines import softplus_inverse
-from mimi_lightning.models.roots import invert
 
 HALF = 0.5  # lines are bent on [-1/2, 1/2], and go on straight beyond
+SHORT = 1e-12  # of intervals that hold a root
 
 
 class Bent(Mapper):
@@ -123,16 +123,11 @@ class Bernstein(Bent):
         self.coefficients[:, 0] = math.log(2) * parameters / 2 - HALF  # zuko takes the first term off again
 
     def bend(self, x: Tensor, dataset: Tensor) -> Tensor:
-        """See `Bent.bend`."""
-        return _polynomial(x, self.coefficients[dataset])
+        """See `Bent.bend`; what is not finite stays as it is, where zuko would refuse it."""
+        finite = x.isfinite()
+        return torch.where(finite, BernsteinTransform(self.coefficients[dataset], bound=HALF)(x.where(finite, 0.0)), x)
 
     def unbend(self, y: Tensor, dataset: Tensor) -> Tensor:
-        """See `Bent.unbend`; see `invert`, for zuko's own inverse is good to 1e-6 only."""
-        coefficients = self.coefficients.to("cpu", torch.float64)
-        return invert(lambda x, dataset: _polynomial(x, coefficients[dataset]), y, dataset, 2 * HALF)
-
-
-def _polynomial(x: Tensor, coefficients: Tensor) -> Tensor:
-    """The polynomials at x; what is not finite stays as it is, where zuko would refuse it."""
-    finite = x.isfinite()
-    return torch.where(finite, BernsteinTransform(coefficients, bound=HALF)(x.where(finite, 0.0)), x)
+        """See `Bent.unbend`; zuko halves intervals, here in double precision until they are that short."""
+        coefficients = self.coefficients.double()[dataset]
+        return BernsteinTransform(coefficients, bound=HALF, eps=SHORT).inv(y.double()).to(y.dtype)

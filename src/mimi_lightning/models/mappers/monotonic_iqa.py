@@ -9,7 +9,6 @@ from torch import Tensor
 
 from mimi_lightning.contracts import Mapper
 from mimi_lightning.models.monotone import MonotoneStack
-from mimi_lightning.models.roots import invert
 from mimi_lightning.models.targets import TOP
 
 
@@ -38,7 +37,6 @@ class Monotone(Mapper):
         reach: float = 64.0,
     ) -> None:
         super().__init__(names, span)
-        self.reach = reach
         self.functions = MonotoneStack(len(self.names), hidden, cells, reach)
         self.begin(self.span.new_tensor([0.0, 1.0]).expand_as(self.span))
 
@@ -52,6 +50,6 @@ class Monotone(Mapper):
         return self.stretch(self.functions(q, dataset), dataset, TOP)
 
     def inverse(self, y: Tensor, dataset: Tensor) -> Tensor:
-        """Proxy score q with phi_d(q) = y; see `invert`."""
-        table = self.functions.tabulate().to("cpu", torch.float64)
-        return invert(table, self.shrink(y, dataset, TOP), dataset, self.reach)
+        """See `Mapper.inverse`."""
+        y = self.shrink(y, dataset, TOP)
+        return self.functions.tabulate().to(y.device, y.dtype).inverse(y, dataset)
