@@ -310,3 +310,8 @@ def test_a_backbone_brings_what_it_needs_and_leaves_the_last_word(checked):
     assert cfg.view.test._target_ == "mimi_lightning.data.patches.TestPatches"
     assert cfg.optimizer.lr == 6e-4
     assert not cfg.tasks
+
+
+def test_an_objective_brings_its_gauge_and_leaves_the_last_word(checked):
+    assert checked("objective=plcc").gauge._target_ == "mimi_lightning.gauges.Moments"
+    assert checked("objective=plcc", "gauge=none").gauge._target_ == "mimi_lightning.gauges.Free"

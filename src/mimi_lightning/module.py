@@ -189,8 +189,7 @@ class QualityModel(lightning.LightningModule):
         q = self.mapper.read(judgement, dataset)
         judgement = replace(judgement, proxy=q)
         prediction, own = self.mapper.learn(q, dataset, ends)
-        read = replace(judgement, proxy=q)
-        terms = self.objective(read, prediction, self._opinions(batch, dataset), own, self.current_epoch)
+        terms = self.objective(judgement, prediction, self._opinions(batch, dataset), own, self.current_epoch)
         terms = self.gauge(terms, self.mapper, q, ends, own)
         if self.tasks is not None:
             terms = self.tasks(terms, judgement, batch, self.current_epoch)
