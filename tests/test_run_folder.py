@@ -225,6 +225,14 @@ def test_a_run_whose_regressor_had_another_name_is_the_same_run(settings, tmp_pa
     assert changed_keys(old, levels) == ["backbone.says"]
 
 
+def test_miniature_datasets_from_before_there_was_a_choice_are_of_own_coverage(settings):
+    def on_miniature(**parameters):
+        return {**settings, "data": {**settings["data"], "miniature": {"side": 128, **parameters}}}
+
+    assert changed_keys(on_miniature(), on_miniature(coverage="own")) == []
+    assert changed_keys(on_miniature(), on_miniature(coverage="shared")) == ["data.miniature.coverage"]
+
+
 def test_another_mix_and_another_task_are_another_run(settings):
     more = OmegaConf.to_container(OmegaConf.create(settings))
     more["datasets"]["bid"] = {**more["datasets"]["live"], "folder": "BID"}
