@@ -238,6 +238,14 @@ def test_a_run_before_gauges_were_settings_had_that_of_its_objective(settings, t
         assert "gauge._target_" in changed_keys(RunFolder(tmp_path).read_settings(), anchored)
 
 
+def test_miniature_datasets_from_before_there_was_a_choice_are_of_own_coverage(settings):
+    def on_miniature(**parameters):
+        return {**settings, "data": {**settings["data"], "miniature": {"side": 128, **parameters}}}
+
+    assert changed_keys(on_miniature(), on_miniature(coverage="own")) == []
+    assert changed_keys(on_miniature(), on_miniature(coverage="shared")) == ["data.miniature.coverage"]
+
+
 def test_another_mix_and_another_task_are_another_run(settings):
     more = OmegaConf.to_container(OmegaConf.create(settings))
     more["datasets"]["bid"] = {**more["datasets"]["live"], "folder": "BID"}

@@ -52,6 +52,12 @@ def _add_data(verbs: Any) -> None:
     make.add_argument("--photos", metavar="DIR", type=Path, help="photographs of your own; a few large ones suffice")
     make.add_argument("--seed", type=int, default=19901116, help="of contents, faults and raters (%(default)s)")
     make.add_argument("--side", type=int, default=160, help="of every picture, in pixels (%(default)s)")
+    make.add_argument(
+        "--coverage",
+        choices=("own", "shared", "scale"),
+        default="own",
+        help="each dataset its own part of the quality range, all the same, or also the same raters (%(default)s)",
+    )
     make.set_defaults(run=_make_miniature)
     check = actions.add_parser(
         "check",
@@ -79,10 +85,10 @@ def _add_data(verbs: Any) -> None:
 def _make_miniature(args: argparse.Namespace) -> int:
     from mimi_lightning.data.miniature import make_miniature
 
-    folder = make_miniature(args.folder, photos=args.photos, seed=args.seed, side=args.side)
+    folder = make_miniature(args.folder, photos=args.photos, seed=args.seed, side=args.side, coverage=args.coverage)
     print(f"Miniature datasets: {folder}")
     print(f"Their hidden quality, in JOD: {folder / 'hidden_quality.csv'}")
-    print(f"Train on them: {PROGRAM} data=miniature paths.miniature={folder}")
+    print(f"Train on them: {PROGRAM} paths.datasets={folder} view.train.crop={args.side}")
     return 0
 
 
