@@ -23,7 +23,7 @@ CALIBRATION = {
 }
 RANKING = {"srcc": "SRCC", "aurc": "AURC", "aurc_random": "random", "aurc_oracle": "oracle"}
 KEYS = ["model", "split", "dataset"]
-FLOOR = 1e-3  # deviations of MOS; a smaller std counts as this in the likelihood, where 0 would cost infinitely much
+FLOOR = 0.01  # deviations of MOS; a smaller std counts as this in the likelihood, where 0 would cost infinitely much
 
 
 def score_deviations(tested: pd.DataFrame) -> pd.DataFrame:
@@ -89,7 +89,7 @@ def coverage(error: Array, std: Array, nominal: ArrayLike) -> Array:
 
 
 def gaussian_nll(error: Array, std: ArrayLike) -> float:
-    """Mean of log(s) + (error / s)^2 / 2 + log(2 pi) / 2, in nats, with s = max(std, .001).
+    """Mean of log(s) + (error / s)^2 / 2 + log(2 pi) / 2, in nats, with s = max(std, .01).
 
     Args:
         error: prediction - mos in deviations of MOS, [n].
