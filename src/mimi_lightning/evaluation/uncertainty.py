@@ -17,9 +17,13 @@ Array = NDArray[np.float64]
 
 POOLED = "pooled"  # row over all datasets, every image alike
 INTERVALS = {"covered_50": 0.5, "covered_68": 0.683, "covered_90": 0.9, "covered_95": 0.95}
-CALIBRATION = {
-    **{"covered_50": "50 %", "covered_68": "68.3 %", "covered_90": "90 %", "covered_95": "95 %"},
-    **{"nll": "NLL", "nll_constant": "constant"},
+CALIBRATION = {  # figures and their headings
+    "covered_50": "50 %",
+    "covered_68": "68.3 %",
+    "covered_90": "90 %",
+    "covered_95": "95 %",
+    "nll": "NLL",
+    "nll_constant": "constant",
 }
 RANKING = {"srcc": "SRCC", "aurc": "AURC", "aurc_random": "random", "aurc_oracle": "oracle"}
 KEYS = ["model", "split", "dataset"]
