@@ -314,7 +314,7 @@ class QualityModel(lightning.LightningModule):
         prediction = self.predict_mos(proxy, dataset)
         if std is None:
             return prediction, torch.full_like(prediction, torch.nan)
-        return prediction, (self.predict_mos(proxy + std, dataset) - self.predict_mos(proxy - std, dataset)) / 2
+        return prediction, (self.predict_mos(proxy + std, dataset) - self.predict_mos(proxy - std, dataset)).abs() / 2
 
     def _dataset(self, batch: dict[str, Any]) -> Tensor:
         """Index of each image's dataset, [B]: a batch counts along names of its own, which hardly ever change."""
