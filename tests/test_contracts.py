@@ -107,11 +107,14 @@ class MapperContract:
             pytest.skip("starts elsewhere")
         span = torch.tensor([[0.0, 10.0], [-2.0, 1.5], [20.0, 90.0]])
         mapper = self.make(NAMES, span.tolist())
-        y = mapper(torch.linspace(0, 1, 21), torch.arange(len(NAMES))[:, None])
-        assert (y.diff(dim=1) > 0).all()
         width = span.diff(dim=1).squeeze(1)
-        assert ((y[:, 0] - span[:, 0]).abs() < 0.05 * width).all()
-        assert ((y[:, -1] - span[:, 1]).abs() < 0.05 * width).all()
+        for low, high in ((0.0, 1.0), (-2.0, 2.0), (1.0, 5.0)):
+            if (low, high) != (0.0, 1.0):
+                mapper.begin(torch.tensor([[low, high]] * len(NAMES)))
+            y = mapper(torch.linspace(low, high, 21), torch.arange(len(NAMES))[:, None])
+            assert (y.diff(dim=1) > 0).all()
+            assert ((y[:, 0] - span[:, 0]).abs() < 0.05 * width).all()
+            assert ((y[:, -1] - span[:, 1]).abs() < 0.05 * width).all()
 
     def test_another_span_stretches_it(self, mapper, scores):
         """Of targets three times as wide and moved by one."""
@@ -289,7 +292,7 @@ class TestLinear(MapperContract):
         return Linear(names, span)
 
     def formula(self, mapper, q, dataset):
-        return softplus(mapper.slope[dataset]) * q + mapper.offset[dataset]
+        return 10 * (softplus(mapper.slope[dataset]) * q + mapper.offset[dataset])
 
 
 class TestAnchored(TestLinear):
@@ -302,6 +305,10 @@ class TestAnchored(TestLinear):
     def test_the_anchor_keeps_its_line(self):
         mapper = self.vary(Anchored(Linear(NAMES, [(0, 10), (-1, 1), (2, 4)]), "live"))
         torch.testing.assert_close(mapper(draw(5).float(), torch.tensor(2)), 2 + 2 * draw(5).float())
+        mapper.begin(torch.tensor([[1.0, 5.0]] * 3))
+        q = 1 + 4 * draw(5).float()
+        torch.testing.assert_close(mapper(q, torch.tensor(2)), 2 + 2 * draw(5).float())
+        torch.testing.assert_close(mapper.inverse(mapper(q, torch.tensor(2)), torch.tensor(2)), q)
 
 
 class TestMINN(MapperContract):

@@ -64,6 +64,7 @@ class Regressor(nn.Module, ABC):
     """
 
     judges: tuple[str, ...] = ()  # the tasks of its judgements
+    ends: tuple[float, float] = (-2.0, 2.0)  # between which most proxy scores lie before anything was learned
     deviates: bool = False  # whether its judgements have a `std`
 
     @abstractmethod
@@ -104,7 +105,7 @@ class Mapper(FullPrecision, ABC):
     checkpoint keeps of it, the first axis is n D long, and entry k D + d belongs to dataset d. What all datasets share
     stands in `shared`. It computes in float32 under any precision of the trainer (double after `.double()`).
 
-    It begins as an increasing map of proxy scores from 0 to 1 onto the span of the targets.
+    It begins as an increasing map onto the span of the targets, see `begin`.
 
     Args:
         names: of the D datasets.
@@ -124,7 +125,7 @@ class Mapper(FullPrecision, ABC):
         self.register_buffer("span", torch.tensor(span, dtype=torch.float32), persistent=False)
 
     def begin(self, ends: Tensor) -> None:
-        """Begin as an increasing map of proxy scores between these ends onto the span.
+        """Begin as an increasing map of proxy scores between these ends onto the span; until it is told, of 0..1.
 
         A mapper that finds its way from proxy scores on any scale leaves it out.
 

@@ -18,7 +18,7 @@ from hydra.utils import get_class
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
-from mimi_lightning.checkpoints import FORMAT, format_of, upgrade
+from mimi_lightning.checkpoints import FORMAT, goes_on, upgrade
 from mimi_lightning.contracts import Gauge, Judgement, Mapper, Objective, Opinions, Regressor, Task
 from mimi_lightning.errors import ConfigError, DatasetError, ScoreError
 from mimi_lightning.metrics import srcc, weighted_mean
@@ -109,6 +109,7 @@ class QualityModel(lightning.LightningModule):
         span = self.scale.span().tolist()
         self.gauge = build(gauge, Gauge)
         self.mapper = self.gauge.pin(build(mapper, Mapper, self.names, span=span))
+        self.mapper.begin(torch.tensor([self.regressor.ends] * len(self.names)))
         self.objective = build(objective, Objective, weights=[fact["weight"] for fact in facts], span=span)
         self.tasks = build(tasks, Task) if tasks else None
         self._refuse_what_does_not_fit(regressor["name"])
@@ -264,7 +265,7 @@ class QualityModel(lightning.LightningModule):
         Raises:
             ConfigError: the checkpoint is of another format.
         """
-        if format_of(checkpoint) != FORMAT:
+        if not goes_on(checkpoint):
             raise ConfigError(
                 "This run was begun by an earlier version, which trained otherwise (docs/as-published.md).\n"
                 "Start it anew with overwrite=true, or finish it with that version."

@@ -57,7 +57,7 @@ class PooledRegressor(Regressor):
         _check("says", says, HEADS)
         self.backbone = make_backbone(name, weights, stage).requires_grad_(freeze != "all")
         self.name, self.freeze, self.reading = name, freeze, HEADS[says]
-        self.judges, self.deviates = self.reading.judges, self.reading.deviates
+        self.judges, self.deviates, self.ends = self.reading.judges, self.reading.deviates, self.reading.ends
         if lora and lora["rank"]:
             self._adapt(lora)
         if pool == "cls" and not self.backbone.class_token:
@@ -68,6 +68,8 @@ class PooledRegressor(Regressor):
         self.pool = POOLS[pool](channels)
         self.head = _mlp([self.pool.out_features, *hidden, self.reading.outputs])
         self.pool.begin(self.head[0])
+        # Means and deviations of channels differ by orders of magnitude, which a head would have to learn first.
+        self.scaling = nn.BatchNorm1d(self.pool.out_features, affine=False) if pool == "mean_std" else nn.Identity()
         self.train()  # Lightning does not call it: what is frozen has to be in evaluation from the beginning
 
     def forward(self, images: Tensor) -> Judgement:
@@ -92,7 +94,7 @@ class PooledRegressor(Regressor):
     def judge(self, features: Tensor) -> Judgement:
         """Judge pooled features [B, F]."""
         with torch.autocast(features.device.type, enabled=False):
-            hidden = self.head[:-1](features)
+            hidden = self.head[:-1](self.scaling(features))
             return replace(self.reading.read(self.head[-1](hidden)), hidden=hidden)
 
     def train(self, mode: bool = True) -> PooledRegressor:
