@@ -229,6 +229,7 @@ def configured(mapper: str, objective: str, gauge: str | None = None, says: str 
     [
         ({"mapper": "Identity", "objective": "plcc"}, "PLCC orders pictures .* mapper Identity has nothing to fit"),
         ({"mapper": "Identity", "objective": "margin"}, "Margin orders pictures and teaches no scale"),
+        ({"mapper": "LeastSquares", "objective": "plcc"}, "PLCC teaches no scale, and .* such as mapper=linear"),
         ({"objective": "fidelity", "gauge": "range"}, "gauge Range pins .* Fidelity does not teach: set gauge=moments"),
         ({"objective": "margin", "gauge": "anchor"}, "gauge Anchor pins .* objective Margin does not teach"),
         ({"objective": "rank_hinge", "gauge": "none"}, "RankHinge is lowest where .* are equal: set gauge=moments"),

@@ -295,6 +295,11 @@ class QualityModel(lightning.LightningModule):
                 f"{type(self.mapper).__name__} has nothing to fit afterwards: its predictions would mean nothing. "
                 "Choose one such as mapper=linear."
             )
+        if self.mapper.refits and not self.objective.teaches:
+            raise ConfigError(
+                f"objective {type(self.objective).__name__} teaches no scale, and mapper {type(self.mapper).__name__} "
+                "keeps that of a dataset until its scores and labels correlate: choose one such as mapper=linear."
+            )
         if self.gauge.through_mapper and not self.objective.teaches:
             raise ConfigError(
                 f"gauge {type(self.gauge).__name__} pins the proxy axis through the mapper, which objective "
