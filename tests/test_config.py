@@ -42,7 +42,7 @@ def checked(tmp_path):
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_every_option_composes_and_passes(checked, group, option, tmp_path):
-    lists = [f"splits.lists={tmp_path}"] if option in ("liqe", "mimi_cnn") else []
+    lists = [f"splits.lists={tmp_path}"] if group == "splits" and option in ("liqe", "mimi_cnn") else []
     generated = ["splits=generated"] if group == "experiment" else []
     checked(f"{group}=[{option}]" if group == "dataset" else f"{group}={option}", *lists, *generated)
 

@@ -108,11 +108,12 @@ class QualityModel(lightning.LightningModule):
         self.scale = build(labels, TargetScale, facts)
         span = self.scale.span().tolist()
         self.gauge = build(gauge, Gauge)
-        self.mapper = self.gauge.pin(build(mapper, Mapper, self.names, span=span))
-        self.mapper.begin(torch.tensor([self.regressor.ends] * len(self.names)))
+        self.mapper = build(mapper, Mapper, self.names, span=span)
         self.objective = build(objective, Objective, weights=[fact["weight"] for fact in facts], span=span)
         self.tasks = build(tasks, Task) if tasks else None
         self._refuse_what_does_not_fit(regressor["name"])
+        self.mapper = self.gauge.pin(self.mapper)
+        self.mapper.begin(torch.tensor([self.regressor.ends] * len(self.names)))
         if not self.objective.through_mapper:
             self.mapper.requires_grad_(False)  # DistributedDataParallel would wait for its gradient
         self.sizes = {name: datasets[name]["size"] for name in self.names}
