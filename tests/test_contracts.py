@@ -243,7 +243,9 @@ class MapperContract:
         optimizer = torch.optim.AdamW(mapper.parameters(), lr=0.01, weight_decay=0.5)
         before, expected = copy.deepcopy(mapper), {("live", "csiq"): True, ("kadid",): False}
         if mapper.shared:
-            with pytest.raises(ConfigError, match=rf"shares {mapper.shared[0]}.* among all datasets. While kadid learn"):
+            with pytest.raises(
+                ConfigError, match=rf"shares {mapper.shared[0]}.* among all datasets. While kadid learn"
+            ):
                 mapper.freeze(["live", "csiq"], optimizer)
             expected = {tuple(NAMES): True}
         mapper.freeze(next(iter(expected)), optimizer)
@@ -327,7 +329,9 @@ class TestLogistic(MapperContract):
         return Logistic(names, span)
 
     def formula(self, mapper, q, dataset):
-        low, rise, centre, width = (row[dataset].item() for row in (mapper.low, mapper.rise, mapper.centre, mapper.width))
+        low, rise, centre, width = (
+            row[dataset].item() for row in (mapper.low, mapper.rise, mapper.centre, mapper.width)
+        )
         return 10 * (low + math.exp(rise) / (1 + ((centre - q) / math.exp(width)).exp()))
 
 

@@ -17,7 +17,8 @@ ITERATIONS = 200  # of L-BFGS, at most
 def score_ends(q: Tensor, dataset: Tensor, datasets: int) -> Tensor:
     """Lowest and highest score of each dataset, [D, 2]; 0 and 1 where there are not two different ones."""
     least, most = (
-        q.new_zeros(datasets).scatter_reduce(0, dataset, q.detach(), how, include_self=False) for how in ("amin", "amax")
+        q.new_zeros(datasets).scatter_reduce(0, dataset, q.detach(), how, include_self=False)
+        for how in ("amin", "amax")
     )
     return torch.stack([least, torch.where(most > least, most, least + 1)], dim=1)
 

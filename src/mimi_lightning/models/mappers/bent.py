@@ -77,9 +77,7 @@ class Spline(Bent):
         bins: K of the spline; it has 3 K - 1 parameters.
     """
 
-    def __init__(
-        self, names: Sequence[str], span: Sequence[Sequence[float]] | None = None, bins: int = 8
-    ) -> None:
+    def __init__(self, names: Sequence[str], span: Sequence[Sequence[float]] | None = None, bins: int = 8) -> None:
         super().__init__(names, span)
         self.widths, self.heights, self.derivatives = map(self._row, (bins, bins, bins - 1))
         self.begin(self.span.new_tensor([0.0, 1.0]).expand_as(self.span))
@@ -98,9 +96,7 @@ class Spline(Bent):
         return self._spline(dataset).inv(y)
 
     def _spline(self, dataset: Tensor) -> MonotonicRQSTransform:
-        return MonotonicRQSTransform(
-            self.widths[dataset], self.heights[dataset], self.derivatives[dataset], bound=HALF
-        )
+        return MonotonicRQSTransform(self.widths[dataset], self.heights[dataset], self.derivatives[dataset], bound=HALF)
 
 
 class Bernstein(Bent):
@@ -114,9 +110,7 @@ class Bernstein(Bent):
         degree: of the polynomial, 3 or more; it has one parameter less.
     """
 
-    def __init__(
-        self, names: Sequence[str], span: Sequence[Sequence[float]] | None = None, degree: int = 10
-    ) -> None:
+    def __init__(self, names: Sequence[str], span: Sequence[Sequence[float]] | None = None, degree: int = 10) -> None:
         super().__init__(names, span)
         self.coefficients = self._row(degree - 1)
         self.begin(self.span.new_tensor([0.0, 1.0]).expand_as(self.span))
