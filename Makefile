@@ -4,13 +4,16 @@ BIN := .venv/bin
 MIMI := $(BIN)/python -m mimi_lightning
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test mutants lint format bench bench-data bench-clip bench-gpu wheel clean
+.PHONY: help demo photos test mutants lint format bench bench-backbones bench-data bench-clip bench-gpu wheel clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(BIN)/.miniature ## Train and test on six miniature datasets of real photographs, in minutes, without any download
 	$(MIMI) experiment=demo
+
+photos: $(BIN)/.miniature ## Get 44 photographs for data=miniature_study (Debian or Ubuntu; 170 MB)
+	$(BIN)/python experiments/miniature/photos.py
 
 test: $(BIN)/.dev ## Run the test suite
 	$(BIN)/python -m pytest $(ARGS)
@@ -32,6 +35,9 @@ format: $(BIN)/.dev ## Mend style
 bench: $(BIN)/.dev ## Time the mapper against its plain formulation
 	$(BIN)/python benchmarks/mapper.py
 
+bench-backbones: $(BIN)/.dev ## Time backbones with poolings and adapters
+	$(BIN)/python benchmarks/backbones.py
+
 bench-data: $(BIN)/.dev ## Time the loader against its plain formulation, and `data check`
 	$(BIN)/python benchmarks/data.py $(ARGS)
 
@@ -45,7 +51,7 @@ wheel: $(BIN)/.dev ## Build the wheel into dist/
 	$(BIN)/pip wheel --no-deps --wheel-dir dist .
 
 clean: ## Remove the environment, the miniature datasets and all outputs
-	rm -rf .venv dist miniature outputs mutants
+	rm -rf .venv dist miniature miniature_* outputs mutants
 
 # One environment; `mutants` holds all that `dev` does, and `dev` all that `miniature` does.
 $(BIN)/.%: pyproject.toml constraints.txt

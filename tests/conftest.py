@@ -65,7 +65,7 @@ def fast() -> list[str]:
 
 @pytest.fixture
 def run(miniature, fast, tmp_path, monkeypatch):
-    """Compose and train, as the command does, MINN small; results go below tmp_path."""
+    """Compose and train, as the command does, MINN small unless it is asked for; results go below tmp_path."""
     monkeypatch.setenv("WANDB_MODE", "offline")
 
     def start(*overrides, datasets=miniature):
@@ -75,9 +75,11 @@ def run(miniature, fast, tmp_path, monkeypatch):
 
         config.register_resolvers()
         paths = [f"paths.datasets={datasets}", f"splits.store={tmp_path}/splits", f"paths.outputs={tmp_path}/outputs"]
-        mapper = [] if any(word.startswith("mapper=") for word in overrides) else ["mapper.hidden=[8]"]
         with initialize_config_dir(str(config.conf_dir()), version_base="1.3"):
-            cfg = compose("config", [*fast, *mapper, *paths, *overrides])
+            cfg = compose("config", [*fast, *paths, *overrides])
+        asked = any(word.startswith(("mapper=", "mapper.hidden")) for word in overrides)
+        if not asked and cfg.mapper._target_.endswith(".MINN"):
+            cfg.mapper.hidden = [8]
         train.train(cfg)
         return tmp_path / "outputs" / "mimi" / "resnet18" / "split01"
 

@@ -5,10 +5,11 @@ import math
 import pytest
 import torch
 import torchvision
-from torch.nn.functional import elu
+from torch.nn.functional import elu, softplus
 
-from mimi_lightning.checkpoints import FORMAT, upgrade
+from mimi_lightning.checkpoints import FORMAT, goes_on, upgrade
 from mimi_lightning.errors import ConfigError
+from mimi_lightning.models.mappers import Linear
 from mimi_lightning.module import QualityModel
 
 LABELS = {"csiq": [0.0, 1.0], "live": [10.0, 90.0]}
@@ -138,3 +139,17 @@ def test_a_run_of_an_earlier_version_does_not_go_on(run, tmp_path, monkeypatch):
     torch.save(checkpoint, last)
     with pytest.raises(ConfigError, match=r"begun by an earlier version.*\n.*overwrite=true"):
         run()
+
+
+def test_lines_of_the_second_format_give_the_same_scores():
+    parameters = {"mapper": {"_target_": "mimi_lightning.models.mappers.Linear"}}
+    slope, offset = torch.tensor([7.0, 1.0]), torch.tensor([2.0, -3.0])
+    checkpoint = {"format": 2, "hyper_parameters": parameters}
+    upgraded = upgrade({**checkpoint, "state_dict": {"mapper.slope": slope, "mapper.offset": offset}})["state_dict"]
+    mapper, q = Linear(["csiq", "live"]), torch.tensor([-2.0, 5.0])
+    mapper.load_state_dict({key.removeprefix("mapper."): value for key, value in upgraded.items()})
+    for dataset in range(2):
+        expected = softplus(slope[dataset]) * q + offset[dataset]
+        torch.testing.assert_close(mapper(q, torch.tensor(dataset)), expected)
+    assert not goes_on(checkpoint)
+    assert goes_on({**checkpoint, "hyper_parameters": {"mapper": {"_target_": "mimi_lightning.models.mappers.MINN"}}})

@@ -17,9 +17,9 @@ def calls(monkeypatch):
 
 
 def test_make_miniature_passes_its_options_on(calls, tmp_path, capsys):
-    words = ["data", "make-miniature", str(tmp_path / "m"), "--photos", str(tmp_path), "--seed", "7", "--side", "96"]
-    assert cli.main(words) == 0
-    assert calls == [(tmp_path / "m", {"photos": tmp_path, "seed": 7, "side": 96})]
+    words = ["--photos", str(tmp_path), "--seed", "7", "--side", "96", "--coverage", "shared"]
+    assert cli.main(["data", "make-miniature", str(tmp_path / "m"), *words]) == 0
+    assert calls == [(tmp_path / "m", {"photos": tmp_path, "seed": 7, "side": 96, "coverage": "shared"})]
     printed = capsys.readouterr().out
     assert f"Miniature datasets: {tmp_path / 'm'}" in printed
     assert str(tmp_path / "m" / "hidden_quality.csv") in printed
@@ -29,7 +29,7 @@ def test_make_miniature_has_the_defaults_of_the_function(calls, tmp_path):
     from mimi_lightning.data.miniature import SEED
 
     cli.main(["data", "make-miniature", str(tmp_path)])
-    assert calls == [(tmp_path, {"photos": None, "seed": SEED, "side": 160})]
+    assert calls == [(tmp_path, {"photos": None, "seed": SEED, "side": 160, "coverage": "own"})]
 
 
 def test_mistakes_are_left_to_the_caller(tmp_path):

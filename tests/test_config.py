@@ -10,6 +10,7 @@ from omegaconf import open_dict
 
 from mimi_lightning import cli, config
 from mimi_lightning.__main__ import main
+from mimi_lightning.data.miniature.coverage import COVERAGES
 from mimi_lightning.data.published import LISTED
 from mimi_lightning.errors import ConfigError
 from mimi_lightning.evaluation.study import described_datasets
@@ -278,6 +279,14 @@ def test_a_crop_is_a_whole_miniature_picture(checked):
     assert checked("data=miniature", "data.miniature.side=96").view.train.crop == 96
 
 
+def test_every_coverage_of_the_miniature_has_a_folder_of_its_own(checked):
+    assert checked("data=miniature").data.root == "miniature"
+    for name in COVERAGES.keys() - {"own"}:
+        assert checked("data=miniature_study", f"data.miniature.coverage={name}").data.root == f"miniature_study_{name}"
+    with pytest.raises(ConfigError, match=r"data\.miniature\.coverage=all: expected own or shared or scale"):
+        checked("data=miniature", "data.miniature.coverage=all")
+
+
 def test_an_unknown_key_in_an_experiment_file_is_found(checked, tmp_path, monkeypatch):
     folder = tmp_path / "mine" / "experiment"
     folder.mkdir(parents=True)
@@ -348,3 +357,8 @@ def test_a_backbone_brings_what_it_needs_and_leaves_the_last_word(checked):
     assert cfg.view.test._target_ == "mimi_lightning.data.patches.TestPatches"
     assert cfg.optimizer.lr == 6e-4
     assert not cfg.tasks
+
+
+def test_an_objective_brings_its_gauge_and_leaves_the_last_word(checked):
+    assert checked("objective=plcc").gauge._target_ == "mimi_lightning.gauges.Moments"
+    assert checked("objective=plcc", "gauge=none").gauge._target_ == "mimi_lightning.gauges.Free"

@@ -5,6 +5,8 @@ A subclass says how to make one, and writes its formula down once more, as plain
 
 import copy
 import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -31,7 +33,21 @@ from mimi_lightning.models.mappers import (
     Spline,
 )
 from mimi_lightning.models.regressor import PooledRegressor
-from mimi_lightning.objectives import MIMI, Regression
+from mimi_lightning.objectives import (
+    EMD,
+    MIMI,
+    PLCC,
+    Fidelity,
+    FidelityBinary,
+    Margin,
+    Mixed,
+    NormInNorm,
+    Ordinal,
+    RankHinge,
+    Regression,
+    Sum,
+)
+from mimi_lightning.objectives.levels import soft_labels
 from mimi_lightning.tasks import SceneDistortion
 
 NAMES = ["csiq", "kadid", "live"]
@@ -91,11 +107,14 @@ class MapperContract:
             pytest.skip("starts elsewhere")
         span = torch.tensor([[0.0, 10.0], [-2.0, 1.5], [20.0, 90.0]])
         mapper = self.make(NAMES, span.tolist())
-        y = mapper(torch.linspace(0, 1, 21), torch.arange(len(NAMES))[:, None])
-        assert (y.diff(dim=1) > 0).all()
         width = span.diff(dim=1).squeeze(1)
-        assert ((y[:, 0] - span[:, 0]).abs() < 0.05 * width).all()
-        assert ((y[:, -1] - span[:, 1]).abs() < 0.05 * width).all()
+        for low, high in ((0.0, 1.0), (-2.0, 2.0), (1.0, 5.0)):
+            if (low, high) != (0.0, 1.0):
+                mapper.begin(torch.tensor([[low, high]] * len(NAMES)))
+            y = mapper(torch.linspace(low, high, 21), torch.arange(len(NAMES))[:, None])
+            assert (y.diff(dim=1) > 0).all()
+            assert ((y[:, 0] - span[:, 0]).abs() < 0.05 * width).all()
+            assert ((y[:, -1] - span[:, 1]).abs() < 0.05 * width).all()
 
     def test_another_span_stretches_it(self, mapper, scores):
         """Of targets three times as wide and moved by one."""
@@ -273,7 +292,7 @@ class TestLinear(MapperContract):
         return Linear(names, span)
 
     def formula(self, mapper, q, dataset):
-        return softplus(mapper.slope[dataset]) * q + mapper.offset[dataset]
+        return 10 * (softplus(mapper.slope[dataset]) * q + mapper.offset[dataset])
 
 
 class TestAnchored(TestLinear):
@@ -286,6 +305,10 @@ class TestAnchored(TestLinear):
     def test_the_anchor_keeps_its_line(self):
         mapper = self.vary(Anchored(Linear(NAMES, [(0, 10), (-1, 1), (2, 4)]), "live"))
         torch.testing.assert_close(mapper(draw(5).float(), torch.tensor(2)), 2 + 2 * draw(5).float())
+        mapper.begin(torch.tensor([[1.0, 5.0]] * 3))
+        q = 1 + 4 * draw(5).float()
+        torch.testing.assert_close(mapper(q, torch.tensor(2)), 2 + 2 * draw(5).float())
+        torch.testing.assert_close(mapper.inverse(mapper(q, torch.tensor(2)), torch.tensor(2)), q)
 
 
 class TestMINN(MapperContract):
@@ -473,74 +496,107 @@ class TestHeads(TestIdentity):
             Heads(NAMES, hidden=hidden)
 
 
+@dataclass
+class Seen:
+    """All that an objective is told of one picture: numbers in float64."""
+
+    proxy: torch.Tensor
+    std: torch.Tensor | None
+    levels: torch.Tensor
+    prediction: torch.Tensor
+    score: float
+    sigma: float
+    dataset: int
+
+
 class ObjectiveContract:
     weights = (1.0, 4.0, 0.5)
+    span: ClassVar = ((0.0, 10.0), (-2.0, 14.0), (1.0, 9.0))
+    deviates = False  # whether the regressor gives deviations
+    remembers: ClassVar[set[str]] = set()  # keys of its state
 
     def make(self) -> Objective:
         raise NotImplementedError
 
-    def formula(self, prediction: list, target: list, dataset: list[int], own: dict[str, float]) -> float:
+    def formula(self, pictures: list[Seen], own: dict[str, torch.Tensor]) -> torch.Tensor:
+        """The loss of a batch, one picture after the other."""
         raise NotImplementedError
 
-    @staticmethod
-    def mean_by_dataset(errors: list[float], dataset: list[int], weights: tuple[float, ...]) -> float:
-        """(1/D) sum_d w_d mean(error_d), one dataset after the other."""
-        groups = [[e for e, d in zip(errors, dataset, strict=True) if d == number] for number in range(len(weights))]
-        return sum(w * sum(group) / len(group) for w, group in zip(weights, groups, strict=True) if group) / len(
-            weights
-        )
+    def average(self, loss: Callable[[list[Seen]], torch.Tensor], pictures: list[Seen]) -> torch.Tensor:
+        """(1/D) sum_d w_d loss_d, one dataset after the other."""
+        groups = [[picture for picture in pictures if picture.dataset == d] for d in range(len(self.weights))]
+        losses = [w * loss(group) for w, group in zip(self.weights, groups, strict=True) if group]
+        return sum(losses) / len(self.weights)
 
     @pytest.fixture
     def objective(self) -> Objective:
         return self.make()
 
     def batch(self, dataset: list[int]) -> dict:
-        proxy = draw(len(dataset))
+        size = len(dataset)
+        sigma = draw(size, seed=9).exp()
+        sigma[1::3] = torch.nan
+        std = draw(size, seed=8).exp() if self.deviates else None
+        tasks = {"quality": draw(size, 5, seed=7).softmax(1)} if self.make().sees else {}
         return {
-            "judgement": Judgement(proxy),
-            "prediction": 5 + 3 * draw(len(dataset), seed=1),
-            "opinions": Opinions(
-                5 + 3 * draw(len(dataset), seed=2), draw(len(dataset), seed=9).exp(), torch.tensor(dataset)
-            ),
+            "judgement": Judgement(draw(size), std, tasks),
+            "prediction": 5 + 3 * draw(size, seed=1),
+            "opinions": Opinions(5 + 3 * draw(size, seed=2), sigma, torch.tensor(dataset)),
             "own": {name: draw(seed=3 + i).abs() for i, name in enumerate(self.make().needs)},
         }
 
-    @pytest.mark.parametrize("dataset", [[0, 1, 2, 2, 1, 0, 0], [0, 2, 2], [1]])
-    def test_value(self, objective, dataset):
+    @staticmethod
+    def inputs(batch: dict) -> list[torch.Tensor]:
+        """What a gradient may reach."""
+        judgement = batch["judgement"]
+        values = [judgement.proxy, judgement.std, *judgement.tasks.values(), batch["prediction"]]
+        return [value.requires_grad_() for value in (*values, *batch["own"].values()) if value is not None]
+
+    @staticmethod
+    def gradients(loss: torch.Tensor, inputs: list[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+        """Zeros where the loss does not reach."""
+        return torch.autograd.grad(loss + 0 * sum(value.sum() for value in inputs), inputs)
+
+    @staticmethod
+    def seen(batch: dict) -> list[Seen]:
+        judgement, opinions = batch["judgement"], batch["opinions"]
+        stds = [None] * len(judgement.proxy) if judgement.std is None else judgement.std
+        levels = judgement.tasks.get("quality", stds)
+        facts = opinions.score.tolist(), opinions.std.tolist(), opinions.dataset.tolist()
+        return list(map(Seen, judgement.proxy, stds, levels, batch["prediction"], *facts))
+
+    @staticmethod
+    def map(batch: dict, change: Callable[[torch.Tensor], torch.Tensor]) -> dict:
+        """A batch with all that it tells of pictures changed."""
+        judgement, opinions = batch["judgement"], batch["opinions"]
+        std = None if judgement.std is None else change(judgement.std)
+        tasks = {name: change(value) for name, value in judgement.tasks.items()}
+        changed = Opinions(change(opinions.score), change(opinions.std), change(opinions.dataset))
+        return {
+            "judgement": Judgement(change(judgement.proxy), std, tasks),
+            "prediction": change(batch["prediction"]),
+            "opinions": changed,
+            "own": batch["own"],
+        }
+
+    @pytest.mark.parametrize("dataset", [[0, 1, 2, 2, 1, 0, 0], [0, 2, 2, 2], [1]])
+    def test_value_and_gradients_are_those_of_the_formula(self, objective, dataset):
         batch = self.batch(dataset)
-        own = {name: term.item() for name, term in batch["own"].items()}
-        expected = self.formula(batch["prediction"].tolist(), batch["opinions"].score.tolist(), dataset, own)
+        inputs = self.inputs(batch)
         terms = objective.double()(**batch)
-        assert terms["loss"].item() == pytest.approx(expected, rel=1e-12)
+        expected = torch.as_tensor(self.formula(self.seen(batch), batch["own"]), dtype=torch.float64)
+        torch.testing.assert_close(terms["loss"], expected, rtol=1e-10, atol=1e-12)
         assert all(term.shape == () for term in terms.values())
-
-    def test_gradients(self, objective):
-        batch = self.batch([0, 1, 2, 2, 0])
-        names = list(batch["own"])
-
-        def loss(proxy, prediction, *own):
-            changed = {
-                "judgement": Judgement(proxy),
-                "prediction": prediction,
-                "own": dict(zip(names, own, strict=True)),
-            }
-            return objective(**{**batch, **changed})["loss"] + 0 * proxy.sum()
-
-        inputs = batch["judgement"].proxy, batch["prediction"], *batch["own"].values()
-        assert torch.autograd.gradcheck(loss, [value.requires_grad_() for value in inputs])
+        ours, theirs = (self.gradients(loss, inputs) for loss in (terms["loss"], expected))
+        torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-12)
 
     def test_the_order_of_a_batch_changes_nothing(self, objective):
         batch, order = self.batch([0, 1, 2, 2, 1, 0, 0]), torch.randperm(7)
-        opinions = Opinions(*(column[order] for column in vars(batch["opinions"]).values()))
-        turned = {"prediction": batch["prediction"][order], "opinions": opinions}
-        turned["judgement"] = Judgement(batch["judgement"].proxy[order])
-        torch.testing.assert_close(objective(**{**batch, **turned}), objective(**batch))
+        again = objective(**self.map(batch, lambda values: values[order]))
+        torch.testing.assert_close(again, self.make()(**batch))
 
     def test_half_precision_changes_nothing(self):
-        batch = self.batch([0, 1, 2])
-        score, std, dataset = vars(batch["opinions"]).values()
-        batch |= {"prediction": batch["prediction"].float(), "opinions": Opinions(score.float(), std.float(), dataset)}
-        batch |= {"judgement": Judgement(batch["judgement"].proxy.float())}
+        batch = self.map(self.batch([0, 1, 2, 2, 0]), lambda x: x.float() if x.is_floating_point() else x)
         batch |= {"own": {name: term.float() for name, term in batch["own"].items()}}
         expected = self.make()(**batch)
         with torch.autocast("cpu", torch.bfloat16):
@@ -550,16 +606,55 @@ class ObjectiveContract:
         assert all(term.dtype == torch.float32 for term in expected.values())
 
     def test_a_step_lowers_the_loss(self, objective):
-        batch = self.batch([0, 1, 2, 2])
-        inputs = [value.requires_grad_() for value in (batch["judgement"].proxy, batch["prediction"])]
-        optimizer = torch.optim.SGD(inputs, lr=1e-2)
+        batch = self.batch([0, 1, 2, 2, 2, 0, 0])
+        inputs = self.inputs(batch)
+        optimizer = torch.optim.SGD(inputs, lr=1e-3)
         before = objective(**batch)["loss"]
         before.backward()
         optimizer.step()
-        assert objective(**batch)["loss"] < before
+        assert self.make()(**batch)["loss"] < before
+
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+    @pytest.mark.parametrize("alike", ["score", "judgement", "everything"])
+    @pytest.mark.parametrize("dataset", [[0, 1, 2], [0, 1, 1, 1, 0]])
+    def test_pictures_alike_give_finite_losses_and_gradients(self, objective, dataset, alike, dtype):
+        """Also one picture alone, and opinions of which nothing but the score is known."""
+        batch = self.map(self.batch(dataset), lambda x: x.to(dtype) if x.is_floating_point() else x)
+        opinions = batch["opinions"]
+        batch["opinions"] = Opinions(opinions.score, torch.full_like(opinions.std, torch.nan), opinions.dataset)
+        if alike != "score":
+            batch["judgement"] = self.map(batch, lambda x: x[:1].expand_as(x).clone())["judgement"]
+            batch["prediction"] = torch.full_like(batch["prediction"], 3.3)
+        if alike != "judgement":
+            batch["opinions"] = Opinions(torch.full_like(opinions.score, 3.3), opinions.std, opinions.dataset)
+        inputs = self.inputs(batch)
+        loss = objective(**batch)["loss"]
+        assert loss.isfinite()
+        assert all(gradient.isfinite().all() for gradient in self.gradients(loss, inputs))
+
+    def test_it_says_what_it_teaches_the_mapper(self, objective):
+        batch = self.batch([0, 1, 2, 2, 1, 0, 0])
+        self.inputs(batch)
+        loss = objective(**batch)["loss"]
+        loss.backward()
+        reached = batch["prediction"].grad is not None and bool(batch["prediction"].grad.any())
+        assert reached == objective.through_mapper
+        elsewhere = self.make()(**{**batch, "prediction": batch["prediction"] + 1})["loss"]
+        assert (not torch.isclose(elsewhere, loss)) == objective.teaches
+
+    def test_it_says_whether_equal_scores_are_best(self, objective):
+        batch = self.batch([0, 1, 2, 2, 1, 0, 0])
+        judgement = batch["judgement"]
+        equal = Judgement(torch.zeros_like(judgement.proxy), judgement.std, judgement.tasks)
+        assert (objective(**{**batch, "judgement": equal})["loss"] == 0) == objective.collapses
 
     def test_a_checkpoint_keeps_nothing_that_the_constructor_is_told(self, objective):
-        assert not objective.state_dict()
+        assert set(objective.state_dict()) == self.remembers
+
+
+def mean(values: Iterable) -> torch.Tensor:
+    values = list(values)
+    return sum(values) / max(1, len(values))
 
 
 def huber(a: float, b: float) -> float:
@@ -571,10 +666,8 @@ class TestMIMI(ObjectiveContract):
     def make(self):
         return MIMI(self.weights, agreement=1.5)
 
-    def formula(self, prediction, target, dataset, own):
-        fit = self.mean_by_dataset(
-            [huber(*pair) for pair in zip(prediction, target, strict=True)], dataset, self.weights
-        )
+    def formula(self, pictures, own):
+        fit = self.average(lambda group: mean(huber(p.prediction, p.score) for p in group), pictures)
         return fit + 1.5 * own["agreement"]
 
 
@@ -588,16 +681,237 @@ class TestRegression(ObjectiveContract):
     def make(self):
         return Regression(self.weights, loss=self.name)
 
-    def formula(self, prediction, target, dataset, own):
+    def formula(self, pictures, own):
         error = self.errors[self.name]
-        return self.mean_by_dataset(
-            [error(*pair) for pair in zip(prediction, target, strict=True)], dataset, self.weights
-        )
+        return self.average(lambda group: mean(error(p.prediction, p.score) for p in group), pictures)
 
     def test_terms_of_a_mapper_do_not_count(self, objective):
         batch = self.batch([0, 1, 2])
         offered = objective(**{**batch, "own": {"agreement": torch.tensor(7.0)}})
         assert offered == objective(**batch)
+
+
+def phi(x: torch.Tensor) -> torch.Tensor:
+    return (1 + torch.erf(torch.as_tensor(x, dtype=torch.float64) / 2**0.5)) / 2
+
+
+def sign(x: float) -> int:
+    return (x > 0) - (x < 0)
+
+
+def pairs(group: list[Seen]) -> list[tuple[Seen, Seen]]:
+    """Every two pictures of a dataset, once."""
+    return [(a, b) for i, a in enumerate(group) for b in group[i + 1 :]]
+
+
+def plcc(x: list, y: list[float]) -> torch.Tensor:
+    """(1 - rho) / 2; of equal labels 0."""
+    if len(set(y)) < 2:
+        return 0.0
+    x, y = [a - mean(x) for a in x], [b - mean(y) for b in y]
+    rho = sum(a * b for a, b in zip(x, y, strict=True)) / (sum(a**2 for a in x) + 1e-8) ** 0.5
+    return (1 - rho / sum(b**2 for b in y) ** 0.5) / 2
+
+
+def rank(group: list[Seen]) -> torch.Tensor:
+    number = len(group)
+    wrong = [((a.proxy - b.proxy) * sign(b.score - a.score)).relu() for a in group for b in group]
+    return sum(wrong) / max(1, number * (number - 1))
+
+
+def fidelity(p: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
+    return 1 - (p * g + 1e-8) ** 0.5 - ((1 - p) * (1 - g) + 1e-8) ** 0.5
+
+
+class TestPLCC(ObjectiveContract):
+    def make(self):
+        return PLCC(self.weights)
+
+    def formula(self, pictures, own):
+        return self.average(lambda group: plcc([p.proxy for p in group], [p.score for p in group]), pictures)
+
+
+class TestNormInNorm(ObjectiveContract):
+    def make(self):
+        return NormInNorm(self.weights)
+
+    def formula(self, pictures, own):
+        def loss(group):
+            if len(group) < 2:
+                return 0.0
+            q, y = [p.proxy for p in group], [p.score for p in group]
+            q, y = [a - mean(q) for a in q], [b - mean(y) for b in y]
+            q_norm, y_norm = (sum(a**2 for a in q) + 1e-8) ** 0.5, sum(b**2 for b in y) ** 0.5
+            return sum(abs(a / q_norm - b / y_norm) for a, b in zip(q, y, strict=True)) / (2 * len(group) ** 0.5)
+
+        return self.average(loss, pictures)
+
+
+class TestRankHinge(ObjectiveContract):
+    def make(self):
+        return RankHinge(self.weights)
+
+    def formula(self, pictures, own):
+        return self.average(rank, pictures)
+
+
+class TestRankHingeBalancedByLoss(ObjectiveContract):
+    """sum_d w_d e^L_d L_d / sum_d w_d e^L_d over the datasets with two pictures."""
+
+    def make(self):
+        return RankHinge(self.weights, balance="loss")
+
+    def formula(self, pictures, own):
+        groups = [[p for p in pictures if p.dataset == d] for d in range(len(self.weights))]
+        losses = [(w, rank(group)) for w, group in zip(self.weights, groups, strict=True) if len(group) > 1]
+        shares = sum(w * loss.exp() for w, loss in losses)
+        return sum(w * loss.exp() * loss for w, loss in losses) / shares if losses else 0.0
+
+    def test_large_losses_do_not_overflow(self):
+        batch = self.batch([0, 0, 1, 1])
+        batch["judgement"] = Judgement(1000 * batch["judgement"].proxy)
+        assert self.make()(**batch)["loss"].isfinite()
+
+
+class TestFidelityBinary(ObjectiveContract):
+    def make(self):
+        return FidelityBinary(self.weights)
+
+    def formula(self, pictures, own):
+        def loss(group):
+            return mean(fidelity(phi(a.proxy - b.proxy), (1 + sign(a.score - b.score)) / 2) for a, b in pairs(group))
+
+        return self.average(loss, pictures)
+
+
+class TestFidelity(ObjectiveContract):
+    def make(self):
+        return Fidelity(self.weights, margin=0.4)
+
+    def formula(self, pictures, own):
+        def known(sigma):
+            return 0.0 if math.isnan(sigma) else sigma
+
+        def pair(a, b):
+            s = (2.0 if a.std is None else a.std.detach() ** 2 + b.std.detach() ** 2) + 1e-8
+            sigma = (known(a.sigma) ** 2 + known(b.sigma) ** 2) ** 0.5
+            g = phi((a.score - b.score) / sigma) if sigma else (1 + sign(a.score - b.score)) / 2
+            return fidelity(phi((a.proxy - b.proxy) / s**0.5), g)
+
+        def order(a, b):
+            return (0.4 - sign(a.sigma - b.sigma) * (a.std - b.std)).relu()
+
+        def loss(group):
+            told = [p for p in group if not math.isnan(p.sigma)] if self.deviates else []
+            return mean(pair(a, b) for a, b in pairs(group)) + mean(order(a, b) for a, b in pairs(told))
+
+        return self.average(loss, pictures)
+
+
+class TestFidelityOfDeviations(TestFidelity):
+    deviates = True
+
+
+class TestMargin(ObjectiveContract):
+    by_std = False
+
+    def make(self):
+        return Margin(self.weights, by_std=self.by_std)
+
+    def formula(self, pictures, own):
+        def pair(a, b):
+            told = self.by_std and not math.isnan(a.sigma + b.sigma)
+            tau = (a.sigma**2 + b.sigma**2) ** 0.5 if told else 1.0
+            return (((a.prediction - b.prediction) - (a.score - b.score)) / tau) ** 2 / 2
+
+        return self.average(lambda group: mean(pair(a, b) for a, b in pairs(group)), pictures)
+
+
+class TestMarginByDeviation(TestMargin):
+    by_std = True
+
+
+class LevelsContract(ObjectiveContract):
+    def label(self, picture: Seen) -> list[float]:
+        """Shares of levels 1..5; those of most pictures by the linear correction of all five."""
+        low, high = self.span[picture.dataset]
+        mos = min(5.0, max(1.0, 1 + 4 * (picture.score - low) / (high - low)))
+        std = 4 * picture.sigma / (high - low)
+        return soft_labels(torch.tensor([mos], dtype=torch.float64), torch.tensor([std], dtype=torch.float64))[0]
+
+
+class TestOrdinal(LevelsContract):
+    def make(self):
+        return Ordinal(self.weights, self.span)
+
+    def formula(self, pictures, own):
+        def divergence(p):
+            levels = zip(self.label(p), p.levels, strict=True)
+            return sum(share * (torch.log(share) - torch.log(level + 1e-8)) for share, level in levels if share)
+
+        return self.average(lambda group: mean(map(divergence, group)), pictures)
+
+
+class TestEMD(LevelsContract):
+    def make(self):
+        return EMD(self.weights, self.span)
+
+    def formula(self, pictures, own):
+        def distance(p):
+            gaps = [sum(p.levels[: k + 1]) - sum(self.label(p)[: k + 1]) for k in range(5)]
+            return (mean(gap**2 for gap in gaps) + 1e-8) ** 0.5
+
+        return self.average(lambda group: mean(map(distance, group)), pictures)
+
+
+class TestMixed(ObjectiveContract):
+    def make(self):
+        return Mixed(self.weights, self.span)
+
+    def formula(self, pictures, own):
+        losses = []
+        for d, (low, high) in enumerate(self.span):
+            if group := [p for p in pictures if p.dataset == d]:
+                correlation = plcc([p.prediction for p in group], [p.score for p in group])
+                distance = mean(abs(p.prediction - p.score) for p in group) / (high - low)
+                losses.append((self.weights[d], correlation + rank(group) + distance))
+        return sum(w * loss.exp() * loss for w, loss in losses) / sum(w * loss.exp() for w, loss in losses)
+
+
+class TestSum(ObjectiveContract):
+    def make(self):
+        terms = ["mimi", {"name": "regression", "loss": "l1"}, "ordinal"]
+        return Sum(self.weights, self.span, terms=terms, factors=[0.5, 2.0, 1.0])
+
+    def formula(self, pictures, own):
+        ordinal = TestOrdinal().formula(pictures, own)
+        fit = self.average(lambda group: mean(huber(p.prediction, p.score) for p in group), pictures)
+        distance = self.average(lambda group: mean(abs(p.prediction - p.score) for p in group), pictures)
+        return 0.5 * (fit + 2 * own["agreement"]) + 2 * distance + ordinal
+
+
+class TestSumByDynamicWeightAverage(ObjectiveContract):
+    remembers: ClassVar = {"weighting.means", "weighting.totals", "weighting.epoch"}
+
+    def make(self):
+        return Sum(self.weights, self.span, terms=["rank_hinge", "margin"], factors=[1.0, 3.0], balance="dwa")
+
+    def formula(self, pictures, own):
+        return self.average(rank, pictures) + 3 * TestMargin().formula(pictures, own)
+
+    def test_what_falls_slowest_weighs_most_and_a_checkpoint_knows_it(self):
+        """Ranking stays as it was, margins shrink to a quarter: ratios 1 and 1/4 of the means of two epochs."""
+        objective, other = self.make(), self.make()
+        batch = self.batch([0, 0, 1, 1])
+        for epoch, factor in enumerate((1.0, 0.5)):
+            y = batch["opinions"].score
+            objective(**{**batch, "prediction": y + factor * (batch["prediction"] - y)}, epoch=epoch)
+        other.load_state_dict(objective.state_dict())
+        terms = other(**batch, epoch=2)
+        slow, fast = (2 * share for share in torch.tensor([1 / 2, 1 / 8]).softmax(0))
+        torch.testing.assert_close((terms["weight_rank_hinge"], terms["weight_margin"]), (slow, fast))
+        plain = Sum(self.weights, self.span, terms=["rank_hinge", "margin"], factors=[1.0, 3.0])(**batch)
+        torch.testing.assert_close(terms["loss"], slow * plain["rank_hinge"] + fast * plain["margin"])
 
 
 def test_smooth_l1_is_the_loss_unless_told():

@@ -22,6 +22,19 @@ def test_pretrained_parameters_learn_at_the_rate_of_the_backbone_and_all_others_
     assert rates == {id(p): 3e-5 if id(p) in pretrained else 2e-3 for p in model.parameters()}
 
 
+def test_predictions_of_a_regressor_that_doubts_have_a_deviation(run, monkeypatch):
+    folder = run(*SHORT, "backbone.says=levels")
+    assert (pd.read_csv(folder / "predictions.csv")["std"] > 0).all()
+    model = QualityModel.load(folder / "checkpoints" / "best.ckpt").eval()
+    pictures = torch.randint(0, 256, (3, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    dataset = torch.zeros(3, dtype=torch.int64)
+    batch = {"row": torch.arange(3), "names": ("live",), "dataset": dataset, "image": pictures}
+    with torch.no_grad():
+        doubt = model.judge(pictures).std
+        monkeypatch.setattr(model, "predict_mos", lambda proxy, _: -2 * proxy)  # not every mapper rises everywhere
+        torch.testing.assert_close(model.predict_step(batch)["std"], 2 * doubt)
+
+
 def test_targets_follow_the_training_part_and_ends_the_published_range(run, miniature, tmp_path):
     model = QualityModel.load(run(*SHORT) / "checkpoints" / "best.ckpt")
     parts = pd.read_csv(tmp_path / "splits" / "generated-19901116" / "live.csv", comment="#").set_index("image")

@@ -1,14 +1,22 @@
 import pytest
 import torch
+from hydra.utils import get_class
+from omegaconf import OmegaConf
 
+from mimi_lightning import config
 from mimi_lightning.contracts import Judgement, Opinions
+from mimi_lightning.errors import ConfigError
 from mimi_lightning.gauges import Range
 from mimi_lightning.models.mappers import MINN, range_spread
-from mimi_lightning.objectives import MIMI
+from mimi_lightning.module import QualityModel
+from mimi_lightning.objectives import MIMI, Sum
+from mimi_lightning.objectives.levels import soft_labels
+from mimi_lightning.objectives.sums import TERMS
 
 WEIGHTS = [1.0, 4.0, 0.5]
 NAMES = ["csiq", "kadid", "live"]
 DATASETS = len(NAMES)
+REGRESSOR = {"name": "resnet18", "weights": "none", "stage": -3, "hidden": [4]}
 
 
 @pytest.fixture
@@ -126,3 +134,126 @@ def test_a_mix_of_two_scales_is_learned():
         losses.append(loss.item())
     assert max(losses[:20]) < 20
     assert sum(losses[-10:]) / 10 < 0.3 * losses[0]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_soft_labels_are_shares_whose_mean_is_the_score(dtype):
+    scores, stds = torch.linspace(1, 5, 161, dtype=dtype), torch.linspace(0, 3, 61, dtype=dtype)
+    score, std = torch.cartesian_prod(scores, stds).unbind(1)
+    shares = soft_labels(score, std)
+    assert (shares >= 0).all()
+    torch.testing.assert_close(shares.sum(1), torch.ones_like(score), atol=1e-4, rtol=0)
+    torch.testing.assert_close((shares * torch.arange(1, 6)).sum(1), score, atol=1e-4, rtol=0)
+    rises, falls = shares.diff(dim=1) > 1e-5, shares.diff(dim=1) < -1e-5
+    assert not (falls[:, :-1] & rises[:, 1:]).any()  # one mode
+
+
+@pytest.mark.parametrize(("score", "std"), [(3.3, 1.0), (2.2, 0.4), (3.0, 1.0), (3.0, 0.3)])
+def test_soft_labels_are_the_linear_correction_of_all_levels(score, std):
+    """By both equations, a S + 5 b = 1 and a M + 15 b = score; those of M = 3 S say nothing of a: then b = 0."""
+    level = torch.arange(1, 6, dtype=torch.float64)
+    normal = torch.distributions.Normal(*torch.tensor([score, std], dtype=torch.float64))
+    raw = normal.log_prob(level).exp() if std >= 0.5 else normal.cdf(level + 0.5) - normal.cdf(level - 0.5)
+    a, b = 1 / raw.sum(), 0.0
+    if score != 3:
+        equations = torch.tensor([[raw.sum(), 5.0], [(level * raw).sum(), 15.0]], dtype=torch.float64)
+        a, b = torch.linalg.solve(equations, torch.tensor([1.0, score], dtype=torch.float64))
+    found = soft_labels(normal.mean[None], normal.stddev[None])[0]
+    torch.testing.assert_close(found, a * raw + b, rtol=1e-8, atol=1e-12)
+    assert (found > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("score", "std", "shares"),
+    [
+        (2.4, float("nan"), [0.0, 0.6, 0.4, 0.0, 0.0]),
+        (2.4, 0.19, [0.0, 0.6, 0.4, 0.0, 0.0]),
+        (5.0, 1.0, [0.0, 0.0, 0.0, 0.0, 1.0]),
+    ],
+)
+def test_sure_raters_choose_the_two_next_levels(score, std, shares):
+    torch.testing.assert_close(soft_labels(torch.tensor([score]), torch.tensor([std]))[0], torch.tensor(shares))
+
+
+def test_a_sum_knows_every_option_by_its_name():
+    names = {file.stem for file in (config.conf_dir() / "objective").glob("*.yaml")} - {"sum"}
+    assert {name: get_class(option("objective", name)[0]["_target_"]) for name in names} == TERMS
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"terms": ["plcc", "mse"]}, "objective.terms: mse is none of emd, fidelity"),
+        ({"terms": [{"loss": "l1"}, "plcc"]}, "objective.terms: None is none of"),
+        ({"terms": ["plcc"]}, "expected as many as there are terms, 1"),
+        ({"terms": [], "factors": []}, "expected as many as there are terms, 0"),
+        ({"balance": "loss"}, "objective.balance=loss: expected fixed or dwa"),
+        ({"terms": [{"name": "plcc", "balance": "dwa"}, "mimi"]}, "objective.balance=dwa: expected fixed or loss"),
+    ],
+)
+def test_a_sum_that_makes_no_sense_is_refused(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        Sum(WEIGHTS, **changes)
+
+
+def test_a_sum_needs_what_its_terms_need():
+    both = Sum(WEIGHTS, terms=["mimi", "ordinal"])
+    assert (both.needs, both.sees, both.teaches, both.through_mapper) == (("agreement",), ("quality",), True, True)
+    neither = Sum(WEIGHTS, terms=["rank_hinge", "emd"])
+    assert (neither.needs, neither.teaches, neither.through_mapper, neither.collapses) == ((), False, False, False)
+    assert Sum(WEIGHTS, terms=["rank_hinge", {"name": "rank_hinge", "balance": "loss"}]).collapses
+
+
+def option(group: str, name: str) -> tuple[dict, str]:
+    """An option's settings, and the gauge that it brings."""
+    node = OmegaConf.to_container(OmegaConf.load(config.conf_dir() / group / f"{name}.yaml"))
+    gauge = next((entry["override /gauge"] for entry in node.get("defaults", [])), "range")
+    return node.get(group, node), gauge
+
+
+def configured(mapper: str, objective: str, gauge: str | None = None, says: str = "score", **arguments) -> QualityModel:
+    """The model of these options, of two datasets."""
+    fact = {"range": [0, 100], "labels": [10, 90], "weight": 1, "size": 10}
+    settings, brought = option("objective", objective)
+    return QualityModel(
+        {"_target_": "mimi_lightning.models.regressor.PooledRegressor", **REGRESSOR, "says": says},
+        {"_target_": f"mimi_lightning.models.mappers.{mapper}"},
+        {**settings, **arguments},
+        dict.fromkeys(["csiq", "koniq"], fact),
+        gauge=option("gauge", gauge or brought)[0],
+    )
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        ({"mapper": "Identity", "objective": "plcc"}, "PLCC orders pictures .* mapper Identity has nothing to fit"),
+        ({"mapper": "Identity", "objective": "margin"}, "Margin orders pictures and teaches no scale"),
+        ({"objective": "fidelity", "gauge": "range"}, "gauge Range pins .* Fidelity does not teach: set gauge=moments"),
+        ({"objective": "margin", "gauge": "anchor"}, "gauge Anchor pins .* objective Margin does not teach"),
+        ({"objective": "rank_hinge", "gauge": "none"}, "RankHinge is lowest where .* are equal: set gauge=moments"),
+        ({"objective": "sum", "terms": ["rank_hinge"], "factors": [1]}, "Sum is lowest where all"),
+        ({"objective": "ordinal"}, "Ordinal compares quality levels, which backbone resnet18 .*backbone.says=levels"),
+        ({"objective": "sum", "terms": ["mimi", "emd"]}, "Sum needs the terms agreement, which mapper Linear"),
+    ],
+)
+def test_combinations_without_sense_are_refused(choice, message):
+    with pytest.raises(ConfigError, match=message):
+        configured(**{"mapper": "Linear", **choice})
+
+
+@pytest.mark.parametrize("mapper", ["Linear", "MINN"])
+@pytest.mark.parametrize("objective", [name for name in TERMS if name != "mimi"])
+def test_every_other_objective_goes_with_any_mapper_and_the_gauge_it_brings(mapper, objective):
+    model = configured(mapper, objective, says="levels" if objective in ("emd", "ordinal") else "score")
+    learns = {parameter.requires_grad for parameter in model.mapper.parameters()}
+    assert learns == {model.objective.through_mapper}
+
+
+def test_an_objective_sees_the_scores_that_the_mapper_reads(monkeypatch):
+    model, seen = configured("Linear", "plcc"), []
+    monkeypatch.setattr(model.mapper, "read", lambda judgement, dataset: torch.arange(2.0, requires_grad=True))
+    model.objective.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0].proxy))
+    facts = {"mos": torch.tensor([20.0, 30.0]), "std": torch.tensor([1.0, torch.nan]), "dataset": torch.tensor([0, 0])}
+    model.training_step({"image": torch.zeros(2, 3, 64, 64, dtype=torch.uint8), "names": ("csiq",), **facts})
+    assert seen[0].tolist() == [0.0, 1.0]

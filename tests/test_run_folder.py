@@ -154,7 +154,7 @@ def settings(run, monkeypatch):
     found = []
     monkeypatch.setattr(train, "_run", lambda run, settings: found.append(settings))
     monkeypatch.setattr(train, "show_results", lambda run: None)
-    run("dataset=[csiq,live]")
+    run("dataset=[csiq,kadid,live]")
     return found[0]
 
 
@@ -196,6 +196,8 @@ def test_a_run_is_what_changes_its_figures(settings, key, value, changed):
         ("trainer.num_sanity_val_steps", 0, []),
         ("datasets.live.weight", 1, []),
         ("datasets.live.weight", 2, ["datasets.live.weight"]),
+        ("datasets.kadid.table", {"root_of_var": False}, []),
+        ("datasets.kadid.table", {"root_of_var": True}, ["datasets.kadid.table.root_of_var"]),
         ("mapper.reach", 64.0, []),  # of what is constructed
         ("mapper.reach", 16.0, ["mapper.reach"]),
         ("mapper.hidden", [100, 100, 100], []),
@@ -223,6 +225,25 @@ def test_a_run_whose_regressor_had_another_name_is_the_same_run(settings, tmp_pa
     assert changed_keys(old, settings) == []
     levels = {**settings, "backbone": {**settings["backbone"], "says": "levels"}}
     assert changed_keys(old, levels) == ["backbone.says"]
+
+
+def test_a_run_before_gauges_were_settings_had_that_of_its_objective(settings, tmp_path):
+    regression = {"_target_": "mimi_lightning.objectives.Regression", "loss": "l1"}
+    none = {"_target_": "mimi_lightning.gauges.Free"}
+    for objective, gauge in ((settings["objective"], settings["gauge"]), (regression, none)):
+        new = {**settings, "objective": objective, "gauge": gauge}
+        OmegaConf.save({key: value for key, value in new.items() if key != "gauge"}, tmp_path / "config.yaml")
+        assert changed_keys(RunFolder(tmp_path).read_settings(), new) == []
+        anchored = {**new, "gauge": {"_target_": "mimi_lightning.gauges.Anchor", "dataset": "live"}}
+        assert "gauge._target_" in changed_keys(RunFolder(tmp_path).read_settings(), anchored)
+
+
+def test_miniature_datasets_from_before_there_was_a_choice_are_of_own_coverage(settings):
+    def on_miniature(**parameters):
+        return {**settings, "data": {**settings["data"], "miniature": {"side": 128, **parameters}}}
+
+    assert changed_keys(on_miniature(), on_miniature(coverage="own")) == []
+    assert changed_keys(on_miniature(), on_miniature(coverage="shared")) == ["data.miniature.coverage"]
 
 
 def test_another_mix_and_another_task_are_another_run(settings):

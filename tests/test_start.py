@@ -10,6 +10,7 @@ from test_checkpoints import first_format
 
 from mimi_lightning.errors import ConfigError
 from mimi_lightning.module import QualityModel
+from mimi_lightning.renamed import renamed
 from mimi_lightning.start import start_from
 
 OLD = "dataset=[csiq,live]"
@@ -103,7 +104,7 @@ def test_without_freezing_all_of_it_learns_on(old, run):
 
 def test_the_first_format_is_a_start_too(tmp_path):
     checkpoint = first_format("resnet18", {}, 512)
-    model = QualityModel(**checkpoint["hyper_parameters"])
+    model = QualityModel(**renamed(checkpoint["hyper_parameters"]))
     weights = {key: value for key, value in checkpoint["state_dict"].items() if not key.startswith("regressor.")}
     regressor = {f"regressor.{key}": value for key, value in model.regressor.state_dict().items()}
     torch.save({**checkpoint, "state_dict": {**regressor, **weights}}, tmp_path / "first.ckpt")

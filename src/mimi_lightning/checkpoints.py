@@ -7,10 +7,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import softplus
 
+from mimi_lightning.models.mappers.lines import softplus_inverse
+from mimi_lightning.models.targets import TOP
 from mimi_lightning.renamed import renamed
 
-FORMAT = 2  # of the checkpoints that this version writes; the first ones did not tell theirs
+FORMAT = 3  # of the checkpoints that this version writes; the first ones did not tell theirs
+LINEAR = "mimi_lightning.models.mappers.Linear"
 
 Checkpoint = Mapping[str, Any]
 
@@ -18,12 +22,30 @@ Checkpoint = Mapping[str, Any]
 def upgrade(checkpoint: Checkpoint) -> Checkpoint:
     """Bring hyper-parameters and weights of a checkpoint to this version's names and format."""
     checkpoint = {**checkpoint, "hyper_parameters": renamed(checkpoint["hyper_parameters"])}
-    return _from_format_1(checkpoint) if format_of(checkpoint) == 1 else checkpoint
+    form = _format(checkpoint)
+    if form == 1:
+        return _from_format_1(checkpoint)
+    return _from_format_2(checkpoint) if form == 2 else checkpoint
 
 
-def format_of(checkpoint: Checkpoint) -> int:
-    """Format that a checkpoint was written in."""
+def goes_on(checkpoint: Checkpoint) -> bool:
+    """Whether training of this version goes on from a checkpoint as its own version would have."""
+    form = _format(checkpoint)
+    return form == FORMAT or (form == 2 and checkpoint["hyper_parameters"]["mapper"]["_target_"] != LINEAR)
+
+
+def _format(checkpoint: Checkpoint) -> int:
     return checkpoint.get("format", 1)
+
+
+def _from_format_2(checkpoint: Checkpoint) -> Checkpoint:
+    """In format 2 linear mappers had slopes and offsets on the target scale 0..10, now shares of it."""
+    if checkpoint["hyper_parameters"]["mapper"]["_target_"] != LINEAR:
+        return checkpoint
+    weights = dict(checkpoint["state_dict"])
+    weights["mapper.slope"] = softplus_inverse(softplus(weights["mapper.slope"]) / TOP)
+    weights["mapper.offset"] = weights["mapper.offset"] / TOP
+    return {**checkpoint, "state_dict": weights}
 
 
 def _from_format_1(checkpoint: Checkpoint) -> Checkpoint:

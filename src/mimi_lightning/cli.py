@@ -52,6 +52,12 @@ def _add_data(verbs: Any) -> None:
     make.add_argument("--photos", metavar="DIR", type=Path, help="photographs of your own; a few large ones suffice")
     make.add_argument("--seed", type=int, default=19901116, help="of contents, faults and raters (%(default)s)")
     make.add_argument("--side", type=int, default=160, help="of every picture, in pixels (%(default)s)")
+    make.add_argument(
+        "--coverage",
+        choices=("own", "shared", "scale"),
+        default="own",
+        help="each dataset its own part of the quality range, all the same, or also the same raters (%(default)s)",
+    )
     make.set_defaults(run=_make_miniature)
     check = actions.add_parser(
         "check",
@@ -63,15 +69,26 @@ def _add_data(verbs: Any) -> None:
     check.add_argument("--config-dir", **CONFIG_DIR)
     check.add_argument("--json", action="store_true", help="for machines")
     check.set_defaults(run=_check)
+    compare = actions.add_parser(
+        "compare",
+        help="find which datasets agree, before any training",
+        description="Fit a ridge regression on frozen features to each dataset, to every two, to all others and to "
+        "all, and test it on each: which datasets help each other, and which are on their own.",
+    )
+    compare.add_argument("overrides", metavar="KEY=VALUE", nargs="*", help="as in training: backbone=resnet50")
+    compare.add_argument("--config-dir", **CONFIG_DIR)
+    compare.add_argument("--splits", type=int, default=5, help="over how many (%(default)s)")
+    compare.add_argument("--json", action="store_true", help="for machines")
+    compare.set_defaults(run=_compare)
 
 
 def _make_miniature(args: argparse.Namespace) -> int:
     from mimi_lightning.data.miniature import make_miniature
 
-    folder = make_miniature(args.folder, photos=args.photos, seed=args.seed, side=args.side)
+    folder = make_miniature(args.folder, photos=args.photos, seed=args.seed, side=args.side, coverage=args.coverage)
     print(f"Miniature datasets: {folder}")
     print(f"Their hidden quality, in JOD: {folder / 'hidden_quality.csv'}")
-    print(f"Train on them: {PROGRAM} data=miniature paths.miniature={folder}")
+    print(f"Train on them: {PROGRAM} paths.datasets={folder} view.train.crop={args.side}")
     return 0
 
 
@@ -99,6 +116,27 @@ def _check(args: argparse.Namespace) -> int:
     else:
         show(report)
     return 0 if report.ok else 1
+
+
+def _compare(args: argparse.Namespace) -> int:
+    from omegaconf import OmegaConf
+
+    from mimi_lightning import config
+
+    if args.splits not in config.SPLITS[1:]:
+        raise ConfigError(f"--splits {args.splits}: expected 2 to {config.SPLITS[-1]}.")
+    words = ["backbone.freeze=all", "backbone.pool=mean_std", *args.overrides]
+    settings = OmegaConf.to_container(config.load(words, args.config_dir), resolve=True)
+
+    from mimi_lightning.data.compare import compare, show
+
+    comparison = compare(settings, args.splits)
+    if args.json:
+        found = {"srcc": comparison.across().to_dict("index"), "gains": comparison.gains().to_dict("records")}
+        print(json.dumps({**found, "sentences": comparison.sentences()}, indent=2))
+    else:
+        show(comparison)
+    return 0
 
 
 def _add_evaluate(verbs: Any) -> None:

@@ -39,9 +39,15 @@ def split_folder(split: int) -> str:
     return f"split{split:0>2}"
 
 
+def coverage_folder(folder: str, coverage: str) -> str:
+    """Folder of miniature datasets by their coverage: `miniature` of own, `miniature_shared` of shared."""
+    return folder if coverage == "own" else f"{folder}_{coverage}"
+
+
 def register_resolvers() -> None:
-    """Make `${split_folder:3}` known to OmegaConf."""
-    OmegaConf.register_new_resolver("split_folder", split_folder, replace=True)
+    """Make `${split_folder:3}` and `${coverage_folder:miniature,shared}` known to OmegaConf."""
+    for resolver in (split_folder, coverage_folder):
+        OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
 
 
 def load(overrides: Iterable[str], folder: Path | None = None) -> DictConfig:

@@ -64,6 +64,7 @@ class Regressor(nn.Module, ABC):
     """
 
     judges: tuple[str, ...] = ()  # the tasks of its judgements
+    ends: tuple[float, float] = (-2.0, 2.0)  # between which most proxy scores lie before anything was learned
     deviates: bool = False  # whether its judgements have a `std`
 
     @abstractmethod
@@ -104,7 +105,7 @@ class Mapper(FullPrecision, ABC):
     checkpoint keeps of it, the first axis is n D long, and entry k D + d belongs to dataset d. What all datasets share
     stands in `shared`. It computes in float32 under any precision of the trainer (double after `.double()`).
 
-    It begins as an increasing map of proxy scores from 0 to 1 onto the span of the targets.
+    It begins as an increasing map onto the span of the targets, see `begin`.
 
     Args:
         names: of the D datasets.
@@ -124,7 +125,7 @@ class Mapper(FullPrecision, ABC):
         self.register_buffer("span", torch.tensor(span, dtype=torch.float32), persistent=False)
 
     def begin(self, ends: Tensor) -> None:
-        """Begin as an increasing map of proxy scores between these ends onto the span.
+        """Begin as an increasing map of proxy scores between these ends onto the span; until it is told, of 0..1.
 
         A mapper that finds its way from proxy scores on any scale leaves it out.
 
@@ -254,6 +255,9 @@ class Mapper(FullPrecision, ABC):
 class Gauge(FullPrecision, ABC):
     """What pins the proxy axis, which mappers leave free up to an increasing map that all of them can undo."""
 
+    through_mapper: ClassVar[bool] = False  # which the objective then has to teach
+    spreads: ClassVar[bool] = False  # keeps proxy scores apart, whatever the objective
+
     def pin(self, mapper: Mapper) -> Mapper:
         """What the model maps with: the mapper itself, or one that this gauge has bound.
 
@@ -290,7 +294,9 @@ class Objective(FullPrecision, ABC):
 
     needs: tuple[str, ...] = ()  # terms that the mapper has to offer
     sees: tuple[str, ...] = ()  # tasks that the regressor has to judge
-    teaches: bool = True  # the mapper, by its gradient; otherwise it is fitted after training
+    teaches: bool = True  # the mapper all that predictions need; otherwise it is fitted after training
+    through_mapper: bool = True  # its gradient reaches the mapper; otherwise the mapper does not learn
+    collapses: bool = False  # is as low as can be where all proxy scores are equal
 
     def __init__(self, weights: Sequence[float], span: Sequence[Sequence[float]] | None = None) -> None:
         super().__init__()
@@ -305,7 +311,7 @@ class Objective(FullPrecision, ABC):
         """Compute the loss of one mixed batch.
 
         Args:
-            judgement: of the B images.
+            judgement: of the B images, with the proxy scores that the mapper reads.
             prediction: of the mapper, on the target scale, [B].
             opinions: of raters on the B images.
             own: terms that the mapper offers; which of them count is the objective's affair.

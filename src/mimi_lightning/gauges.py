@@ -31,6 +31,8 @@ class Range(Gauge):
         weight: of this term.
     """
 
+    through_mapper = True
+
     def __init__(self, weight: float = 1.0) -> None:
         super().__init__()
         self.weight = weight
@@ -59,6 +61,8 @@ class Anchor(Gauge):
         dataset: name of that dataset.
     """
 
+    through_mapper = True
+
     def __init__(self, dataset: str) -> None:
         super().__init__()
         self.dataset = dataset
@@ -79,6 +83,8 @@ class Moments(Gauge):
     Args:
         weight: of this term.
     """
+
+    spreads = True
 
     def __init__(self, weight: float = 1.0) -> None:
         super().__init__()

@@ -18,7 +18,7 @@ from hydra.utils import get_class
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
-from mimi_lightning.checkpoints import FORMAT, format_of, upgrade
+from mimi_lightning.checkpoints import FORMAT, goes_on, upgrade
 from mimi_lightning.contracts import Gauge, Judgement, Mapper, Objective, Opinions, Regressor, Task
 from mimi_lightning.errors import ConfigError, DatasetError, ScoreError
 from mimi_lightning.metrics import srcc, weighted_mean
@@ -109,9 +109,12 @@ class QualityModel(lightning.LightningModule):
         span = self.scale.span().tolist()
         self.gauge = build(gauge, Gauge)
         self.mapper = self.gauge.pin(build(mapper, Mapper, self.names, span=span))
+        self.mapper.begin(torch.tensor([self.regressor.ends] * len(self.names)))
         self.objective = build(objective, Objective, weights=[fact["weight"] for fact in facts], span=span)
         self.tasks = build(tasks, Task) if tasks else None
         self._refuse_what_does_not_fit(regressor["name"])
+        if not self.objective.through_mapper:
+            self.mapper.requires_grad_(False)  # DistributedDataParallel would wait for its gradient
         self.sizes = {name: datasets[name]["size"] for name in self.names}
         self.table = ScoreTable()
         self.frozen: tuple[str, ...] = ()  # datasets whose rows of the mapper do not learn
@@ -262,7 +265,7 @@ class QualityModel(lightning.LightningModule):
         Raises:
             ConfigError: the checkpoint is of another format.
         """
-        if format_of(checkpoint) != FORMAT:
+        if not goes_on(checkpoint):
             raise ConfigError(
                 "This run was begun by an earlier version, which trained otherwise (docs/as-published.md).\n"
                 "Start it anew with overwrite=true, or finish it with that version."
@@ -292,6 +295,16 @@ class QualityModel(lightning.LightningModule):
                 f"{type(self.mapper).__name__} has nothing to fit afterwards: its predictions would mean nothing. "
                 "Choose one such as mapper=linear."
             )
+        if self.gauge.through_mapper and not self.objective.teaches:
+            raise ConfigError(
+                f"gauge {type(self.gauge).__name__} pins the proxy axis through the mapper, which objective "
+                f"{type(self.objective).__name__} does not teach: set gauge=moments or gauge=none."
+            )
+        if self.objective.collapses and not self.gauge.spreads:
+            raise ConfigError(
+                f"objective {type(self.objective).__name__} is lowest where all proxy scores are equal: set "
+                "gauge=moments, which keeps them apart."
+            )
 
     def _opinions(self, batch: dict[str, Any], dataset: Tensor) -> Opinions:
         score = self.scale.normalise(batch["mos"], dataset)
@@ -302,7 +315,7 @@ class QualityModel(lightning.LightningModule):
         prediction = self.predict_mos(proxy, dataset)
         if std is None:
             return prediction, torch.full_like(prediction, torch.nan)
-        return prediction, (self.predict_mos(proxy + std, dataset) - self.predict_mos(proxy - std, dataset)) / 2
+        return prediction, (self.predict_mos(proxy + std, dataset) - self.predict_mos(proxy - std, dataset)).abs() / 2
 
     def _dataset(self, batch: dict[str, Any]) -> Tensor:
         """Index of each image's dataset, [B]: a batch counts along names of its own, which hardly ever change."""

@@ -27,11 +27,11 @@ class Refit(Callback):
 
 @torch.no_grad()
 def fit_mapper(model: QualityModel, data: MixedDataModule) -> None:
-    """Fit the mapper to the training part as testing would see it; every process does the same."""
+    """Fit the mapper to the training part as testing would see it, but for frozen rows; every process does the same."""
     training = model.training
     model.eval()
     columns: list[tuple[torch.Tensor, ...]] = []
-    for batch in data.part_dataloader("train"):
+    for batch in data.part_dataloader("train", shared=False):
         batch = data.delivered(batch, model.device)
         if (judgement := model.judge_batch(batch)) is not None:
             dataset = model.number(data.names).to(model.device)[batch["dataset"]]

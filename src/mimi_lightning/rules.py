@@ -77,10 +77,12 @@ def rules(splits: range, protocols: Iterable[str], epochs: int) -> dict[str, Rul
         "data.test_batch": whole(1),
         "data.views": whole(1),
         "data.workers": whole(0),
+        "data.miniature.coverage": one_of("own", "shared", "scale"),
         "splits.seed": whole(0),
         "callbacks.ema.decay": Rule(lambda value: 0 <= value < 1, "expected 0 or more, below 1."),
         "callbacks.early_stopping.patience": whole(1),
         "datasets.*.quota": whole(1),
+        "datasets.*.limit": Rule(lambda value: value is None or value > 1, "expected 2 or more, or null."),
         "datasets.*.weight": Rule(lambda value: value >= 0, "expected 0 or more."),
         "datasets.*.range": Rule(lambda value: len(value) == 2 and value[0] < value[1], "expected [lowest, highest]."),
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -20,9 +20,10 @@ from hydra.utils import get_object
 from omegaconf import OmegaConf
 
 from mimi_lightning import config
+from mimi_lightning.data.miniature import make_miniature
 from mimi_lightning.errors import ConfigError
 from mimi_lightning.files import aside
-from mimi_lightning.renamed import renamed
+from mimi_lightning.renamed import renamed, with_gauge
 
 Settings = dict[str, Any]
 
@@ -88,7 +89,7 @@ class RunFolder:
 
     def read_settings(self) -> Settings:
         """The configuration of the run, with the names of this version."""
-        return renamed(OmegaConf.to_container(OmegaConf.load(self.path / SETTINGS)))
+        return with_gauge(renamed(OmegaConf.to_container(OmegaConf.load(self.path / SETTINGS))))
 
     def read_metrics(self) -> dict[str, Any]:
         """What a finished run tells of itself."""
@@ -180,6 +181,8 @@ def changed_keys(old: Settings, new: Settings) -> list[str]:
     defaults, mix = _defaults(), old.get("datasets", {})
     # Names of datasets are no such keys: one that is not in a mix has no default.
     defaults["datasets"] = {name: node for name, node in defaults["datasets"].items() if name in mix}
+    if old.get("data", {}).get("miniature"):
+        defaults["data"]["miniature"] = _arguments(make_miniature)
     return sorted(_differences(old, new, defaults))
 
 
@@ -211,10 +214,11 @@ def _unsaid(old: Settings, new: Settings, default: Settings) -> Settings:
     if not absent or old.get("_target_") != target:
         return {}
     if target is not None:
-        parameters = inspect.signature(get_object(target)).parameters
-        default = {name: _as_yaml(parameter.default) for name, parameter in parameters.items()}
+        default = _arguments(get_object(target))
     return {name: default[name] for name in absent & default.keys()}
 
 
-def _as_yaml(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+def _arguments(called: Callable) -> Settings:
+    """Default values of the arguments of a function or class, as YAML has them."""
+    values = {name: parameter.default for name, parameter in inspect.signature(called).parameters.items()}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}

@@ -60,7 +60,7 @@ def start_from(old: QualityModel, parts: Mapping[str, Any], freeze: Sequence[str
     if "mappers" in freeze:
         model.frozen = tuple(shared)
     if not any(parameter.requires_grad for parameter in model.parameters()):
-        raise ConfigError("freeze leaves nothing to learn: the mapper has no parameters. Free the regressor.")
+        raise ConfigError("freeze leaves nothing to learn: no parameter of the mapper does. Free the regressor.")
     return model
 
 

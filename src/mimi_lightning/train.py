@@ -76,10 +76,8 @@ def _run(run: RunFolder, settings: Settings) -> None:
     model = make_model(settings, data, old)
     trainer = _make_trainer(run, settings)
     if settings["data"]["features"]:
-        store, views = Path(settings["data"]["feature_store"]), settings["data"]["views"]
-        data.kept = keep_features(
-            data, model.regressor, settings["backbone"], store, views, trainer.strategy.root_device
-        )
+        views = {data.train_view: settings["data"]["views"], data.test_view: 1}
+        data.kept = keep_features(data, model.regressor, settings, views, trainer.strategy.root_device)
     if trainer.strategy.root_device.type == "cpu":
         keep_memory()
     goes_on = run.last.is_file() and not settings["overwrite"]  # another rank may not have removed the old run yet

@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 
 from mimi_lightning.data.annotations import read_annotations
-from mimi_lightning.data.miniature import MARKER, build, contents, make_miniature, ratings
+from mimi_lightning.data.miniature import MARKER, build, contents, datasets, make_miniature
+from mimi_lightning.data.miniature.coverage import OWN, RATERS, SCALE, SHARED, SPREAD
 from mimi_lightning.data.miniature.datasets import LAYOUTS
 from mimi_lightning.errors import DatasetError
 
@@ -43,7 +44,9 @@ def fake_build(monkeypatch):
 
 
 class TestWhatIsBuilt:
-    def test_same_seed_same_bytes(self, miniature, tmp_path):
+    def test_same_seed_same_bytes_from_one_process_or_two(self, miniature, tmp_path, monkeypatch):
+        monkeypatch.setattr(datasets, "WORTH_A_WORKER", 60)
+        monkeypatch.setattr("joblib.cpu_count", lambda: 2)
         again = make_miniature(tmp_path / "again", **SMALL)
         assert hashes(again) == hashes(miniature)
 
@@ -94,23 +97,76 @@ class TestWhatIsBuilt:
         assert "BID/DatabaseGrades.xlsx" in marker["labels"]
 
 
+@pytest.mark.parametrize("coverage", [OWN, SHARED])
+@pytest.mark.parametrize("name", LAYOUTS)
 class TestScales:
-    @pytest.mark.parametrize("name", LAYOUTS)
-    def test_clean_scale_increases_strictly_and_bends(self, name):
-        scale = ratings.SCALES[name]
+    def test_clean_scale_increases_strictly_and_bends(self, name, coverage):
+        scale = coverage.scales[name]
         steps = np.diff(scale.clean(np.linspace(3, 10, 701)))
         assert (steps > 0).all()
         assert steps.max() > 1.5 * steps.min()
 
-    @pytest.mark.parametrize("name", LAYOUTS)
-    def test_raters_agree_with_the_clean_scale_on_average(self, name):
-        scale = ratings.SCALES[name]
+    def test_raters_agree_with_the_clean_scale_on_average(self, name, coverage):
+        scale = coverage.scales[name]
         jod = np.full(400, scale.centre)
         grades = scale.grade(jod, np.random.default_rng(0))
         assert grades.shape == (400, scale.raters)
         assert grades.min() >= scale.limits[0]
         assert grades.max() <= scale.limits[1]
         assert grades.mean() == pytest.approx(scale.clean(jod[0]), abs=0.02 * (scale.high - scale.low))
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+class TestOneOpinion:
+    JOD = np.linspace(4, 10, 300)
+
+    def test_slope_is_that_of_the_clean_scale(self, name):
+        scale, step = SCALE.scales[name], 1e-5
+        slope = (scale.clean(self.JOD + step) - scale.clean(self.JOD - step)) / (2 * step)
+        np.testing.assert_allclose(scale.slope(self.JOD), slope, rtol=1e-6)
+
+    def test_mos_is_the_clean_grade_of_the_mean_opinion(self, name):
+        opinions = self.JOD + SPREAD * np.random.default_rng(1).standard_normal((300, RATERS)).mean(axis=1)
+        mos = SCALE.scales[name].grade(self.JOD, np.random.default_rng(1)).mean(axis=1)
+        np.testing.assert_allclose(mos, SCALE.scales[name].clean(opinions), rtol=1e-12)
+
+    def test_curves_and_pictures_are_those_of_the_shared_range(self, name):
+        np.testing.assert_array_equal(SCALE.scales[name].clean(self.JOD), SHARED.scales[name].clean(self.JOD))
+        assert SCALE.strengths[name] == SHARED.strengths[name]
+
+
+class TestCoverage:
+    @pytest.fixture(scope="class")
+    def scale(self, tmp_path_factory):
+        """The pictures are those of `shared` as well."""
+        return make_miniature(tmp_path_factory.mktemp("coverage") / "scale", **SMALL, coverage="scale")
+
+    def test_all_datasets_share_a_range_that_they_do_not_have_of_their_own(self, miniature, scale):
+        def apart(folder):
+            quality = pd.read_csv(folder / "hidden_quality.csv").groupby("dataset")["hidden_quality"]
+            return quality.quantile([0.1, 0.5, 0.9]).unstack().agg(np.ptp).max()
+
+        assert 2 * apart(scale) < apart(miniature)
+
+    @pytest.mark.parametrize("name", LAYOUTS)
+    def test_every_label_has_a_deviation_and_tells_the_quality(self, scale, name):
+        table = read(scale, name).merge(pd.read_csv(scale / "hidden_quality.csv"))
+        assert (table["std"] > 0).all()
+        assert table["mos"].corr(table["hidden_quality"], method="spearman") > 0.9
+        assert table["mos"].between(*OWN.scales[name].limits).all()
+
+    def test_an_unknown_one_is_refused(self, tmp_path):
+        with pytest.raises(DatasetError, match="coverage must be own or shared or scale, not all"):
+            make_miniature(tmp_path / "miniature", coverage="all")
+
+    def test_a_build_from_before_there_was_a_choice_is_of_own_coverage(self, tmp_path, fake_build):
+        folder = make_miniature(tmp_path / "miniature")
+        marker = json.loads((folder / MARKER).read_text())
+        assert marker["parameters"].pop("coverage") == "own"
+        (folder / MARKER).write_text(json.dumps(marker))
+        assert make_miniature(folder) == folder
+        with pytest.raises(DatasetError, match="coverage own instead of shared"):
+            make_miniature(folder, coverage="shared")
 
 
 class TestContents:
@@ -160,8 +216,14 @@ class TestOwnPhotos:
         assert len([c for c in cut if c.name.startswith("photo01x")]) == 3 * 3
         assert len([c for c in cut if c.name.startswith("photo02x")]) == 6 * 12
 
+    def test_formats_that_pillow_does_not_read_are_no_pictures(self, photos, monkeypatch):
+        Image.new("RGB", (8, 8)).save(photos / "c.webp")
+        (photos / "d.jxl").write_bytes(b"")
+        monkeypatch.setattr(Image, "registered_extensions", lambda: {".webp": "WEBP", ".png": "PNG"})
+        assert [path.name for path in contents.list_photos(photos)] == ["a.png", "c.webp"]
+
     def test_they_build_the_six_datasets(self, photos, tmp_path):
-        folder = make_miniature(tmp_path / "own", photos=photos, **{**SMALL, "per_content": 1, "side": 32})
+        folder = make_miniature(tmp_path / "own", photos=str(photos), **{**SMALL, "per_content": 1, "side": 32})
         assert {name: len(read(folder, name)) for name in LAYOUTS} == dict.fromkeys(LAYOUTS, 10)
 
     def test_another_folder_is_another_build(self, photos, tmp_path, fake_build):
@@ -171,7 +233,7 @@ class TestOwnPhotos:
             make_miniature(folder, photos=photos, **SMALL)
 
     def test_empty_missing_and_broken_ones_are_named(self, photos, tmp_path):
-        with pytest.raises(DatasetError, match="no folder of photographs"):
+        with pytest.raises(DatasetError, match=r"no folder of photographs .*nowhere; `make photos` gets some"):
             make_miniature(tmp_path / "own", photos=tmp_path / "nowhere")
         (tmp_path / "empty").mkdir()
         with pytest.raises(DatasetError, match="no pictures in"):

@@ -391,6 +391,7 @@ class TestKadid:
         self.write(tmp_path, "I81_25_05.png")
         row = kadid.read(tmp_path).iloc[0]
         assert (row["mos"], row["std"], row["level"]) == (4.57, 0.49, 5)
+        assert kadid.read(tmp_path, root_of_var=True).iloc[0]["std"] == pytest.approx(0.7)
         assert (row["reference"], row["distortion"]) == ("images/I81.png", "contrast")
 
     def test_every_code_is_the_published_distortion(self, tmp_path):

@@ -189,3 +189,23 @@ def test_too_few_contents_are_refused(tmp_path):
 def test_three_contents_make_three_parts(tmp_path):
     table = draw(tmp_path, distorted("live", ["a", "b", "c"]))
     assert all(set(table[column]) == {"train", "val", "test"} for column in SPLIT_COLUMNS)
+
+
+def test_a_limit_takes_training_images_away_and_larger_limits_keep_the_smaller():
+    from mimi_lightning.data.partitions import limit_training
+
+    table = pd.DataFrame(
+        {
+            "dataset": ["a"] * 30 + ["b"] * 10,
+            "image": [f"{i}.png" for i in range(40)],
+            "part": ["train"] * 20 + ["test"] * 10 + ["train"] * 10,
+        }
+    )
+    few, more = limit_training(table, {"a": 5}, 1), limit_training(table, {"a": 9}, 1)
+    assert few["part"].value_counts().to_dict() == {"unused": 15, "test": 10, "train": 15}
+    assert few["part"][20:].equals(table["part"][20:])
+    kept, larger = ({*frame.query("dataset == 'a' and part == 'train'")["image"]} for frame in (few, more))
+    assert kept < larger
+    other = limit_training(table, {"a": 5}, 2)
+    assert {*other.query("dataset == 'a' and part == 'train'")["image"]} != kept
+    assert limit_training(table, {"a": 100}, 1).equals(table)

@@ -35,6 +35,12 @@ def test_four_columns_suffice(written):
     assert table[["prediction", "aligned", "level"]].isna().all().all()
 
 
+def test_a_deviation_may_be_zero_or_unknown(written):
+    assert read_predictions(written(std=[0, 0.5, None, "unknown", 2, 3]))["std"].tolist() == pytest.approx(
+        [0, 0.5, np.nan, np.nan, 2, 3], nan_ok=True
+    )
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -45,6 +51,8 @@ def test_four_columns_suffice(written):
         ({"split": [1, 1, 11, 1, 1, 1]}, r"mine.csv:4 has a split that is not one of 1 to 10"),
         ({"part": "tset"}, r"mine.csv:2 has a part other than"),
         ({"image": "same.png"}, r"mine.csv:3 has an image that stands in this split twice"),
+        ({"std": [1, 2, -0.1, 4, 5, 6]}, r"mine.csv:4 has a std that is negative or infinite; leave it empty"),
+        ({"std": [1, np.inf, 3, 4, 5, 6]}, r"mine.csv:3 has a std"),
         ({"dataset": [None, *["live"] * 5]}, r"mine.csv:2 has no dataset"),
     ],
 )

@@ -50,6 +50,9 @@ def test_a_report_of_two_tables(tables, tmp_path, capsys):
         if name.endswith(".png"):
             assert min(Image.open(tmp_path / "out" / "figures" / name).size) > 200
     assert (tmp_path / "out" / "report.html").is_file()
+    assert not (tmp_path / "out" / "uncertainty.csv").exists()
+    assert "uncertainty" not in numbers
+    assert "eviations" not in page
 
 
 def test_a_report_is_the_same_each_time(tables, tmp_path):
@@ -81,6 +84,33 @@ def test_latex_is_balanced_and_escaped(tables, tmp_path):
     rows = [line for line in text.splitlines() if line.endswith(r"\\")]
     assert {len(re.findall(r"(?<!\\)&", row)) for row in rows} == {5}
     assert text.count(r"\textbf{") >= 10
+
+
+def test_stated_deviations_are_judged_where_there_are_some(fabricate, tmp_path, capsys):
+    """Of one of two models, and of half of its images."""
+    words = {"splits": [1, 2], "datasets": ["csiq", "live"]}
+    stated = fabricate("mix/states_50%", **words)
+    stated["std"] = (stated["prediction"] - stated["mos"]).abs().where(stated.index % 2 == 0)
+    stated.to_csv(tmp_path / "a.csv", index=False)
+    fabricate("mix/silent", **words).to_csv(tmp_path / "b.csv", index=False)
+    out = tmp_path / "report"
+    made = report([tmp_path / "a.csv", tmp_path / "b.csv"])
+    said = "mix/states_50%: 80 of 160 test rows have no std or no prediction; coverage, NLL and AURC leave them out"
+    assert made.notes == [said]
+    table = pd.read_csv(out / "uncertainty.csv")
+    assert table["dataset"].tolist() == ["csiq", "live", "csiq", "live", "pooled", "pooled"]
+    assert table["n"].tolist() == [20] * 4 + [40] * 2
+    recorded = pd.DataFrame(json.loads((out / "report.json").read_text())["uncertainty"])
+    pd.testing.assert_frame_equal(recorded, table, check_dtype=False, rtol=1e-12)
+    nll = f"{table[table['dataset'] == 'pooled']['nll'].median():.3f}".replace("0.", ".")
+    row = f"| mix/states_50% | pooled | .000 | 1.000 | 1.000 | 1.000 | {nll} |"
+    assert row in (out / "report.md").read_text()
+    latex = (out / "report.tex").read_text()
+    assert r"mix/states\_50\% & pooled & .000 &" in latex
+    assert len(re.findall(r"\\label\{tab:(?:calibration|ranking)\}", latex)) == 2
+    assert "Calibration of stated deviations" in capsys.readouterr().out
+    assert "Calibration of stated deviations" in (out / "report.html").read_text()
+    assert min(Image.open(out / "figures" / "uncertainty.png").size) > 200
 
 
 def test_one_dataset_one_split_and_ties(fabricate, tmp_path):

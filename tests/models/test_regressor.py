@@ -5,12 +5,15 @@ import sys
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
+from mimi_lightning import config
+from mimi_lightning.contracts import Regressor
 from mimi_lightning.errors import ConfigError
 from mimi_lightning.models.heads import levels
 from mimi_lightning.models.lora import adapters
 from mimi_lightning.models.regressor import PooledRegressor
-from mimi_lightning.module import QualityModel
+from mimi_lightning.module import QualityModel, build
 
 PICTURE = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 LORA = {"rank": 2, "alpha": 4.0}
@@ -156,6 +159,11 @@ class TestLoRA:
         model.on_save_checkpoint(checkpoint)
         torch.save(checkpoint, tmp_path / "best.ckpt")
         assert torch.equal(QualityModel.load(tmp_path / "best.ckpt")(PICTURE), model.eval()(PICTURE))
+
+    def test_the_configured_transformer_can_be_made(self):
+        words = ["backbone=vit", "backbone.name=test_vit", "backbone.weights=none", "backbone.lora.rank=2"]
+        regressor = build(OmegaConf.to_container(config.load(words).backbone), Regressor)
+        assert len(adapters(regressor)) == 48
 
     def test_no_rank_is_no_adapter(self):
         regressor = PooledRegressor("test_vit", "none", hidden=[8], lora={"rank": None, "alpha": 16})

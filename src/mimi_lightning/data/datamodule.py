@@ -21,7 +21,7 @@ from mimi_lightning.data.cache import CachedImages
 from mimi_lightning.data.cache_build import open_cache
 from mimi_lightning.data.features import FeatureRows
 from mimi_lightning.data.images import ImageFiles, Picture, Size, mirror
-from mimi_lightning.data.partitions import Protocol, assign_parts
+from mimi_lightning.data.partitions import Protocol, assign_parts, limit_training
 from mimi_lightning.data.sampling import Draw, MixedBatchSampler, SizeBatchSampler
 from mimi_lightning.errors import DatasetError
 
@@ -91,7 +91,7 @@ class MixedDataModule(lightning.LightningDataModule):
     """Six (or any) IQA datasets as one stream of mixed batches.
 
     Args:
-        datasets: of each dataset its reader, folder, url and quota, perhaps its table (conf/dataset).
+        datasets: of each dataset its reader, folder, url and quota, perhaps its table and limit (conf/dataset).
         split: 1..10.
         seed: of the order of images and of their random views.
         root: folder that holds the datasets' folders.
@@ -163,7 +163,8 @@ class MixedDataModule(lightning.LightningDataModule):
         self.parts = assign_parts(table, self.root, folders, self.split, self.protocol)
         for dataset, number in self.parts.left_out.items():
             rank_zero_warn(f"{number:,} images of {dataset} are in no part of split {self.split} and are left out.")
-        return self.parts.table
+        limits = {name: d["limit"] for name, d in self.datasets.items() if d.get("limit")}
+        return limit_training(self.parts.table, limits, self.split)
 
     def training_labels(self) -> dict[str, np.ndarray]:
         """MOS of each dataset's training part, native scale."""
@@ -219,13 +220,14 @@ class MixedDataModule(lightning.LightningDataModule):
         batch = self.on_before_batch_transfer(batch, 0)
         return self.on_after_batch_transfer(move_data_to_device(batch, device), 0)
 
-    def part_dataloader(self, part: str) -> DataLoader:
-        """Whole images of a part, each once."""
-        return self.loader(self.test_view, self.whole(self.table.index[self.table["part"] == part]))
+    def part_dataloader(self, part: str, shared: bool = True) -> DataLoader:
+        """Whole images of a part, each once: shared among the processes, or all in each of them."""
+        return self.loader(self.test_view, self.whole(self.table.index[self.table["part"] == part], shared))
 
-    def whole(self, rows: Sequence[int]) -> SizeBatchSampler:
-        """Draws each image once, as testing does."""
-        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+    def whole(self, rows: Sequence[int], shared: bool = True) -> SizeBatchSampler:
+        """Draws each image once, as testing does: each process its share, or all."""
+        alone = self.trainer is None or not shared
+        rank, world = (0, 1) if alone else (self.trainer.global_rank, self.trainer.world_size)
         if self.test_view in self.kept:
             return SizeBatchSampler(rows, [None] * len(rows), FEATURES_TOGETHER, rank, world)
         return SizeBatchSampler(rows, self._sizes(rows), self.test_batch, rank, world)

@@ -100,27 +100,31 @@ def open_features(store: Path, name: str, key: Mapping[str, Any], compute: Calla
 
 
 def keep_features(
-    data: MixedDataModule, regressor: Regressor, spec: Mapping[str, Any], store: Path, views: int, device: torch.device
+    data: MixedDataModule,
+    regressor: Regressor,
+    settings: Mapping[str, Any],
+    views: Mapping[Callable, int],
+    device: torch.device,
 ) -> dict[Callable, FeatureRows]:
-    """What `data` loads instead of images, for either of its views.
+    """What `data` loads instead of images.
 
     Args:
         data: set up.
         regressor: computes features.
-        spec: how it was made (conf/backbone).
-        store: folder of all features.
-        views: number V of training views of each image, every second one mirrored; testing has one.
+        settings: resolved configuration: how the regressor was made (conf/backbone), and where features are kept.
+        views: of which of its views, and how many of each image; of training, every second one is mirrored.
         device: where to compute.
 
     Raises:
         ConfigError: something learns before the features.
         DatasetError: an image that cannot be read, or a store that cannot be written.
     """
-    training, network = regressor.training, fingerprint(regressor, spec)
+    store, network = Path(settings["data"]["feature_store"]), fingerprint(regressor, settings["backbone"])
+    training = regressor.training
     regressor.eval().to(device)
     numbers = data.facts["dataset"]
     kept = {}
-    for view, times in ((data.train_view, views), (data.test_view, 1)):
+    for view, times in views.items():
         features = []
         for number, name in enumerate(data.names):
             rows = np.flatnonzero(numbers == number)

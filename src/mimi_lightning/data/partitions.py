@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,3 +113,22 @@ def _merge(annotations: pd.DataFrame, partition: pd.DataFrame, split: int, sourc
     table, partition = table[named].reset_index(drop=True), partition[named].reset_index(drop=True)
     left_out = annotations.loc[~named, "dataset"].value_counts().sort_index()
     return Parts(table, partition, sources, left_out.to_dict(), fingerprint(partition, split))
+
+
+def limit_training(table: pd.DataFrame, limits: Mapping[str, int], split: int) -> pd.DataFrame:
+    """Take most training images from a dataset, as if it had only some labels; larger limits keep what smaller ones do.
+
+    Args:
+        table: annotations table with parts.
+        limits: training images of some datasets, at most.
+        split: whose order the images are taken in.
+
+    Returns:
+        The table; the part of the images taken away is `unused`.
+    """
+    part = table["part"].copy()
+    for name, limit in limits.items():
+        train = table.loc[(table["dataset"] == name) & (part == "train"), "image"]
+        order = train.map(lambda image: zlib.crc32(f"{split} {image}".encode())).sort_values(kind="stable")
+        part[order.index[limit:]] = "unused"
+    return table.assign(part=part)

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from mimi_lightning.errors import ScoreError
 from mimi_lightning.evaluation.protocol import BY_SPLIT, FITTED, MEANS
+from mimi_lightning.evaluation.uncertainty import coverage, risk_curve
 from mimi_lightning.metrics import FITS
 
 POINT, CURVE, SECOND, RANGE = "#0072B2", "#D55E00", "#000000", "#999999"
@@ -194,6 +195,35 @@ def draw_distortions(breakdown: pd.DataFrame) -> Figure:
     return figure
 
 
+def draw_uncertainty(rows: pd.DataFrame) -> Figure:
+    """How well stated deviations are calibrated, and what leaving out the least sure images is worth; a line a model.
+
+    All datasets pooled, medians over splits.
+
+    Args:
+        rows: of `standardised`.
+    """
+    figure = Figure(figsize=(8.4, 3.8), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    nominal, share = np.linspace(0.01, 0.99, 99), np.linspace(0.02, 1, 99)
+    for number, (model, of_model) in enumerate(rows.groupby("model")):
+        style = {"color": COLOURS[number % 7], "linestyle": LINES[number % 7], "linewidth": 1.8, "label": model}
+        splits = [(group["error"].to_numpy(), group["std"].to_numpy()) for _, group in of_model.groupby("split")]
+        left.plot(nominal, np.median([coverage(error, std, nominal) for error, std in splits], axis=0), **style)
+        right.plot(share, _over_splits(share, [risk_curve(error, std) for error, std in splits]), **style)
+        oracle = _over_splits(share, [risk_curve(error, np.abs(error)) for error, _ in splits])
+        right.plot(share, oracle, color=style["color"], linewidth=0.9, linestyle=":")
+    left.plot([0, 1], [0, 1], color=RANGE, linewidth=0.9, linestyle=":")
+    left.set_xlabel("nominal coverage of the central interval")
+    left.set_ylabel("empirical coverage")
+    right.set_xlabel("share of images, the surest first\n(dotted: the least errors first)")
+    right.set_ylabel("RMSE (deviations of MOS)")
+    right.set_ylim(bottom=0)
+    figure.legend(*_handles([left]), loc="outside upper center", ncols=3, frameon=False, handlelength=3.5)
+    _bare(left, right)
+    return figure
+
+
 def draw_training(logs: Mapping[int, pd.DataFrame]) -> Figure:
     """Training loss and validation SRCC over epochs, a line a split.
 
@@ -216,6 +246,11 @@ def draw_training(logs: Mapping[int, pd.DataFrame]) -> Figure:
         _bare(axis)
     figure.legend(*_handles(axes[:1]), loc="outside right upper", frameon=False)
     return figure
+
+
+def _over_splits(share: np.ndarray, curves: Sequence[np.ndarray]) -> np.ndarray:
+    """Median of curves whose values belong to the shares 1/n..1 of n images."""
+    return np.median([np.interp(share, np.arange(1, len(curve) + 1) / len(curve), curve) for curve in curves], axis=0)
 
 
 def _panels(names: Sequence[str]) -> tuple[Figure, list[Axes]]:

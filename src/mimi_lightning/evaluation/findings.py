@@ -11,6 +11,7 @@ import pandas as pd
 from mimi_lightning.evaluation.alignment import align_study, told_by_runs
 from mimi_lightning.evaluation.study import Study
 from mimi_lightning.evaluation.summary import add_errors, break_down, compare, cross_test, score_splits, summarise
+from mimi_lightning.evaluation.uncertainty import score_deviations, unstated
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Report:
         comparisons: of every two models; see `compare`.
         alignment: model, split, scores, n, srcc, plcc, rmse, excluded (rated images that were trained on).
         cross: every model on every dataset, also unseen ones; see `cross_test`.
+        uncertainty: stated deviations against errors; see `score_deviations`.
         fits: kind of the logistic fits, see `metrics.FITS`.
         notes: what a reader has to know: missing splits, partitions other than published, figures that could not be
             computed, exclusions.
@@ -37,6 +39,7 @@ class Report:
     comparisons: pd.DataFrame
     alignment: pd.DataFrame
     cross: pd.DataFrame
+    uncertainty: pd.DataFrame
     fits: str
     notes: Sequence[str]
 
@@ -68,6 +71,7 @@ def make_report(
         *study.departures,
         *refused,
         *other_parts,
+        *unstated(study.tested),
         *(
             f"{model}, {dataset}, splits {', '.join(map(str, splits))}: {note}"
             for (model, dataset, note), splits in failed.items()
@@ -79,4 +83,5 @@ def make_report(
         ),
     ]
     summary, breakdown, cross = summarise(results, study.sizes()), break_down(study), cross_test(study)
-    return Report(study, results, summary, breakdown, comparisons, alignment, cross, fits, notes)
+    uncertainty = score_deviations(study.tested)
+    return Report(study, results, summary, breakdown, comparisons, alignment, cross, uncertainty, fits, notes)

@@ -9,7 +9,7 @@
 | mos | native scale, higher is better |
 | proxy | proxy score |
 | prediction | predicted MOS on the native scale, NaN when unknown |
-| std | standard deviation of the prediction, native, NaN when unknown |
+| std | standard deviation of the prediction, native, 0 or more, NaN when unknown |
 | aligned | label on the proxy scale: inverse of the score mapper at mos, NaN when unknown |
 | distortion, level | as in the annotations table |
 """
@@ -64,6 +64,8 @@ def read_predictions(file: Path) -> pd.DataFrame:
     table = table.fillna({"part": "test", "image": "", "distortion": "", "run": file.stem})
     _refuse(~np.isfinite(table["mos"]), table, file, "a MOS that is not a finite number")
     _refuse(~np.isfinite(table["proxy"]), table, file, "a proxy score that is not a finite number")
+    bad_std = table["std"].lt(0) | np.isinf(table["std"])
+    _refuse(bad_std, table, file, "a std that is negative or infinite; leave it empty where it is not known")
     _refuse(~table["split"].isin(SPLITS), table, file, f"a split that is not one of {SPLITS.start} to {SPLITS[-1]}")
     _refuse(table["dataset"].isna(), table, file, "no dataset")
     _refuse(~table["part"].isin([*PARTS, UNSEEN]), table, file, f"a part other than {', '.join(PARTS)}, {UNSEEN}")

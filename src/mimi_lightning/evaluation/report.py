@@ -19,11 +19,13 @@ from mimi_lightning.evaluation.figures import (
     draw_scatter,
     draw_splits,
     draw_training,
+    draw_uncertainty,
 )
 from mimi_lightning.evaluation.findings import Report, make_report
 from mimi_lightning.evaluation.page import write_page
 from mimi_lightning.evaluation.protocol import titled
 from mimi_lightning.evaluation.study import collect
+from mimi_lightning.evaluation.uncertainty import standardised
 
 
 def report(
@@ -62,13 +64,19 @@ def report(
 
 
 def write_report(report: Report, folder: Path, images: Path | None = None) -> None:
-    """Write report.html, figures/, report.md, report.tex, report.json, results.csv and breakdown.csv."""
+    """Write report.html, figures/, report.md, report.tex, report.json, results.csv and breakdown.csv.
+
+    Where a model states deviations, uncertainty.csv as well.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     report.results.to_csv(folder / "results.csv", index=False)
     report.breakdown.to_csv(folder / "breakdown.csv", index=False)
+    recorded = ["summary", "comparisons", "alignment", "cross"]
+    if len(report.uncertainty):
+        report.uncertainty.to_csv(folder / "uncertainty.csv", index=False)
+        recorded.append("uncertainty")
     records = {
-        name: json.loads(getattr(report, name).to_json(orient="records", double_precision=15))
-        for name in ("summary", "comparisons", "alignment", "cross")
+        name: json.loads(getattr(report, name).to_json(orient="records", double_precision=15)) for name in recorded
     }
     numbers = {"fits": report.fits, **records, "notes": list(report.notes)}
     (folder / "report.json").write_text(json.dumps(numbers, indent=2) + "\n")
@@ -92,6 +100,8 @@ def draw_report(report: Report) -> Iterator[tuple[str, Figure]]:
         yield f"splits-{figure}", draw_splits(report.results, figure, titled(figure, report.fits))
     if report.breakdown["srcc"].notna().any():
         yield "distortions", draw_distortions(report.breakdown)
+    if len(report.uncertainty):
+        yield "uncertainty", draw_uncertainty(standardised(report.study.tested))
     for (model, split), rows in report.study.tested.groupby(["model", "split"]):
         if split == report.study.splits[model][0]:
             name = model.replace("/", "-")

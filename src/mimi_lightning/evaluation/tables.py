@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
 import pandas as pd
@@ -14,11 +14,15 @@ from rich.table import Table
 from mimi_lightning.evaluation.findings import Report
 from mimi_lightning.evaluation.predictions import UNSEEN
 from mimi_lightning.evaluation.protocol import BY_SPLIT, FIGURES, FITTED, OVER_DATASETS, titled
+from mimi_lightning.evaluation.uncertainty import CALIBRATION, RANKING
 
 Grid = list[list[str]]
 CROSS = "SRCC of every train mix on every test set (in brackets: trained on it too)"
 PAIRED = "Paired differences of SRCC (Wilcoxon's signed-rank test)"
 ALIGNED = "Alignment: pooled over the datasets, against their common quality"
+CALIBRATED = "Calibration of stated deviations: coverage of central intervals, and NLL (medians over splits)"
+RANKED = "Stated deviations against sizes of errors: SRCC, and AURC of their order (medians over splits)"
+UNCERTAINTY = {CALIBRATED: "calibration", RANKED: "ranking"}  # how LaTeX labels them
 WITHIN_DISTORTIONS = "SRCC within one distortion, median over splits"
 LOWER_IS_BETTER = ("rmse_4p", "rmse_5p")
 
@@ -57,7 +61,10 @@ def markdown(report: Report) -> str:
 
 
 def latex(report: Report) -> str:
-    """SRCC and PLCC after the 4-parameter fit, medians over splits, as booktabs tables; the best in bold."""
+    """SRCC and PLCC after the 4-parameter fit, medians over splits, as booktabs tables; the best in bold.
+
+    Stated deviations as well, where there are some.
+    """
     tables = []
     for figure in ("srcc", "plcc_4p"):
         medians = overview(report.summary, figure).drop(columns=BY_SPLIT.values())
@@ -71,6 +78,12 @@ def latex(report: Report) -> str:
         caption = f"Median {titled(figure, report.fits)} over splits."
         columns = "l" + "r" * medians.shape[1]
         tables.append(style.to_latex(hrules=True, column_format=columns, caption=caption, label=f"tab:{figure}"))
+    for title, (headings, *rows) in details(report):
+        if title in UNCERTAINTY:
+            style = pd.DataFrame(rows, columns=headings).style.hide(axis="index")
+            style = style.format(escape="latex").format_index(escape="latex", axis=1)
+            columns, label = "ll" + "r" * (len(headings) - 2), f"tab:{UNCERTAINTY[title]}"
+            tables.append(style.to_latex(hrules=True, column_format=columns, caption=f"{title}.", label=label))
     return "% \\usepackage{booktabs}\n" + "\n".join(tables)
 
 
@@ -95,6 +108,8 @@ def details(report: Report) -> Iterator[tuple[str, Grid]]:
     grids = {
         WITHIN_DISTORTIONS: distortions(report.breakdown),
         CROSS: crossed(report.cross),
+        RANKED: uncertain(report.uncertainty, RANKING),
+        CALIBRATED: uncertain(report.uncertainty, CALIBRATION),
         PAIRED: compared(report.comparisons),
         ALIGNED: aligned(report.alignment),
     }
@@ -128,6 +143,19 @@ def aligned(alignment: pd.DataFrame) -> Grid:
         for key, row in table.iterrows()
     ]
     return [["model", "scores", "splits", "images", "SRCC", "PLCC", "RMSE"], *rows]
+
+
+def uncertain(uncertainty: pd.DataFrame, figures: Mapping[str, str]) -> Grid:
+    """Some figures of stated deviations, heading first: medians over the splits of a model, none that lack one.
+
+    Args:
+        uncertainty: of `score_deviations`.
+        figures: columns of it and their headings.
+    """
+    groups = uncertainty.groupby(["model", "dataset"], sort=False)[list(figures)]
+    table = groups.agg(lambda values: values.median(skipna=False))
+    rows = [[*key, *map(_short, row)] for key, row in zip(table.index, table.to_numpy(), strict=True)]
+    return [["model", "dataset", *figures.values()], *rows]
 
 
 def distortions(breakdown: pd.DataFrame) -> Grid:

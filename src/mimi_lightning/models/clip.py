@@ -44,6 +44,7 @@ class CLIPRegressor(Regressor):
     """
 
     judges = ("quality", "scene", "distortion")
+    ends = (1.0, 5.0)
     deviates = True
 
     def __init__(

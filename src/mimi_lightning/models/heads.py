@@ -22,6 +22,7 @@ class Head(NamedTuple):
     read: Callable[[Tensor], Judgement]  # of [B, outputs]
     judges: tuple[str, ...] = ()
     deviates: bool = True
+    ends: tuple[float, float] = (-2.0, 2.0)  # see `Regressor`
 
 
 def score(outputs: Tensor) -> Judgement:
@@ -63,5 +64,5 @@ def moments(probability: Tensor) -> tuple[Tensor, Tensor]:
 HEADS = {
     "score": Head(1, score, deviates=False),
     "deviation": Head(2, deviation),
-    "levels": Head(len(QUALITIES), levels, judges=("quality",)),
+    "levels": Head(len(QUALITIES), levels, judges=("quality",), ends=(1.0, 5.0)),
 }

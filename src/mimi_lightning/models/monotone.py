@@ -168,7 +168,7 @@ class MonotoneStack(FullPrecision):
         """Move and scale every function so that it takes its two ends, [N, 2], to 0 and top."""
         low, high = self(ends.to(self.knots.dtype), torch.arange(self.functions, device=ends.device)[:, None]).unbind(1)
         log_scale, offset = self.constants.biases[-1][:, 0].unbind(-1)
-        scale, at_zero = self.scale_and_offset()
+        _, at_zero = self.scale_and_offset()
         ratio = top / (high - low)
         log_scale += ratio.log()
         offset -= at_zero + ratio * (low - at_zero)

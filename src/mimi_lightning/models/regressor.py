@@ -57,9 +57,9 @@ class PooledRegressor(Regressor):
         _check("says", says, HEADS)
         self.backbone = make_backbone(name, weights, stage).requires_grad_(freeze != "all")
         self.name, self.freeze, self.reading = name, freeze, HEADS[says]
-        self.judges, self.deviates = self.reading.judges, self.reading.deviates
+        self.judges, self.deviates, self.ends = self.reading.judges, self.reading.deviates, self.reading.ends
         if lora and lora["rank"]:
-            self._adapt(**lora)
+            self._adapt(lora)
         if pool == "cls" and not self.backbone.class_token:
             raise ConfigError(f"backbone.pool=cls: {name} has no class token. Choose attention, mean_std or bilinear.")
         reduces = pool == "bilinear" and self.backbone.channels > max_channels
@@ -68,6 +68,8 @@ class PooledRegressor(Regressor):
         self.pool = POOLS[pool](channels)
         self.head = _mlp([self.pool.out_features, *hidden, self.reading.outputs])
         self.pool.begin(self.head[0])
+        # Means and deviations of channels differ by orders of magnitude, which a head would have to learn first.
+        self.scaling = nn.BatchNorm1d(self.pool.out_features, affine=False) if pool == "mean_std" else nn.Identity()
         self.train()  # Lightning does not call it: what is frozen has to be in evaluation from the beginning
 
     def forward(self, images: Tensor) -> Judgement:
@@ -92,7 +94,7 @@ class PooledRegressor(Regressor):
     def judge(self, features: Tensor) -> Judgement:
         """Judge pooled features [B, F]."""
         with torch.autocast(features.device.type, enabled=False):
-            hidden = self.head[:-1](features)
+            hidden = self.head[:-1](self.scaling(features))
             return replace(self.reading.read(self.head[-1](hidden)), hidden=hidden)
 
     def train(self, mode: bool = True) -> PooledRegressor:
@@ -115,13 +117,13 @@ class PooledRegressor(Regressor):
         with torch.autocast(images.device.type, enabled=False):
             return self.pool(maps.float(), None if token is None else token.float())
 
-    def _adapt(self, rank: int, alpha: float) -> None:
+    def _adapt(self, lora: Mapping[str, Any]) -> None:
         if self.freeze == "all":
             raise ConfigError(
-                f"backbone.freeze=all leaves the adapters of backbone.lora.rank={rank} nothing to learn: set "
-                "backbone.freeze=none, the backbone's own weights stay as they are."
+                f"backbone.freeze=all leaves the adapters of backbone.lora.rank={lora['rank']} nothing to learn: set "
+                "backbone.freeze=none. The backbone's own weights stay as they are all the same."
             )
-        adapt(self.backbone.features, rank, alpha)
+        adapt(self.backbone.features, **lora)
         self.freeze = "norm"  # not only weights stay as they were pretrained
 
     def _learning(self) -> str | None:

@@ -11,22 +11,25 @@ import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from mimi_lightning.data.miniature.coverage import COVERAGES
 from mimi_lightning.errors import DatasetError
 
 MARKER = "miniature.json"
 RECIPE = 2  # counts changes of what the same parameters build
+EARLIER = {"coverage": "own"}  # parameters of builds from before there was a choice
 SEED = 19901116
 
 
 def make_miniature(
     folder: Path,
     *,
-    photos: Path | None = None,
+    photos: Path | str | None = None,
     seed: int = SEED,
     side: int = 160,
     references: int = 12,
     scenes: int = 20,
     per_content: int = 15,
+    coverage: str = "own",
     progress: bool = True,
 ) -> Path:
     """Build six tiny datasets of real photographs in their owners' layouts, or reuse those that are there.
@@ -44,6 +47,8 @@ def make_miniature(
         references: at most so many for each of LIVE, CSIQ and KADID-10k, at least 10.
         scenes: at most so many contents for each of BID, CLIVE and KonIQ-10k, at least 10.
         per_content: at most so many pictures of one content in a dataset.
+        coverage: own, shared or scale: which part of the quality range every dataset covers, and how it is graded;
+            see `mimi_lightning.data.miniature.coverage`.
         progress: show a progress bar.
 
     Returns:
@@ -52,21 +57,22 @@ def make_miniature(
     Raises:
         DatasetError: the folder holds something else, a package is missing, or the photographs do not suffice.
     """
-    folder = Path(folder).absolute()
+    folder, photos = Path(folder).absolute(), photos if photos is None else Path(photos)
     parameters = {
         "recipe": RECIPE,
-        "photos": None if photos is None else _fingerprint(Path(photos)),
+        "photos": None if photos is None else _fingerprint(photos),
         "seed": seed,
         "side": side,
         "references": references,
         "scenes": scenes,
         "per_content": per_content,
+        "coverage": coverage,
     }
     _check(parameters)
     if _is_complete(folder, parameters):
         return folder
     try:
-        with _work_folder(folder) as work:
+        with work_folder(folder) as work:
             _build(work, photos, parameters, progress)
             _move(work, folder, parameters)
     except OSError as error:
@@ -78,6 +84,9 @@ def _check(parameters: Mapping[str, object]) -> None:
     for name, least in {"side": 32, "references": 10, "scenes": 10, "per_content": 1, "seed": 0}.items():
         if parameters[name] < least:
             raise DatasetError(f"Miniature datasets: {name} must be at least {least}, not {parameters[name]}.")
+    if parameters["coverage"] not in COVERAGES:
+        known = " or ".join(COVERAGES)
+        raise DatasetError(f"Miniature datasets: coverage must be {known}, not {parameters['coverage']}.")
 
 
 def _fingerprint(photos: Path) -> str:
@@ -99,7 +108,7 @@ def _is_complete(folder: Path, parameters: Mapping[str, object]) -> bool:
         raise DatasetError(f"{folder} holds other files and no complete miniature datasets. {remedy}")
     try:
         marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
-        found, labels = marker["parameters"], marker["labels"]
+        found, labels = {**EARLIER, **marker["parameters"]}, marker["labels"]
     except (ValueError, KeyError, TypeError) as error:
         raise DatasetError(f"{folder / MARKER} is damaged. {remedy}") from error
     different = [name for name, value in parameters.items() if found.get(name) != value]
@@ -113,8 +122,12 @@ def _is_complete(folder: Path, parameters: Mapping[str, object]) -> bool:
 
 
 @contextlib.contextmanager
-def _work_folder(folder: Path) -> Iterator[Path]:
-    """Make a folder beside the final one; it never outlives this process for long."""
+def work_folder(folder: Path) -> Iterator[Path]:
+    """Make a folder beside the final one; it never outlives this process for long.
+
+    Args:
+        folder: the final one. What killed processes left beside it is removed.
+    """
     prefix = f".{folder.name}.building-{socket.gethostname()}-"
     folder.parent.mkdir(parents=True, exist_ok=True)
     for stale in folder.parent.glob(f"{prefix}*"):

@@ -19,7 +19,7 @@ SYNTHETIC_POOL = 0.4  # of the contents, where there are not enough for everybod
 LONGEST = 768  # larger photographs are shrunk, so that a window shows something
 DETAIL = 2.0  # least gradient of a window that shows something, in grey values a pixel
 BLOCKS = 8  # a side of a window, for looking at its detail
-PICTURES = (".bmp", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
+PICTURES = (".bmp", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".avif", ".jxl")  # as far as Pillow reads them
 SCENES = {
     "astronaut": "human;indoor",
     "chelsea": "animal",
@@ -54,7 +54,7 @@ def cut_contents(photos: Path | None, side: int) -> list[Content]:
     Raises:
         DatasetError: a package or the folder is missing, or a picture is broken.
     """
-    named = _bundled_photos() if photos is None else _own_photos(photos)
+    named = bundled_photos() if photos is None else _own_photos(photos)
     contents = [content for name, photo in named for content in _windows(name, photo, side)]
     return [content for content in contents if _detail(content.pixels) >= DETAIL]
 
@@ -90,12 +90,17 @@ def deal_contents(contents: list[Content], references: int, scenes: int, seed: i
 
 
 def list_photos(folder: Path) -> list[Path]:
-    """List the pictures of a folder by name, or raise a DatasetError where there are none."""
+    """List the pictures of a folder by name.
+
+    Raises:
+        DatasetError: there is no folder, or there are no pictures in it.
+    """
     if not folder.is_dir():
-        raise DatasetError(f"There is no folder of photographs {folder}.")
-    paths = [path for path in folder.iterdir() if path.suffix.lower() in PICTURES]
+        raise DatasetError(f"There is no folder of photographs {folder}; `make photos` gets some.")
+    readable = [suffix for suffix in PICTURES if suffix in Image.registered_extensions()]
+    paths = [path for path in folder.iterdir() if path.suffix.lower() in readable]
     if not paths:
-        raise DatasetError(f"There are no pictures in {folder} ({', '.join(PICTURES)}).")
+        raise DatasetError(f"There are no pictures in {folder} ({', '.join(readable)}).")
     return sorted(paths)
 
 
@@ -127,7 +132,8 @@ def _detail(pixels: np.ndarray) -> float:
     return float(np.quantile(gradient.reshape(BLOCKS, block, BLOCKS, block).mean(axis=(1, 3)), 0.6))
 
 
-def _bundled_photos() -> list[tuple[str, np.ndarray]]:
+def bundled_photos() -> list[tuple[str, np.ndarray]]:
+    """Photographs that scikit-image and scikit-learn bring along, by name: uint8 of shape (height, width, 3)."""
     try:
         from skimage import data
         from sklearn.datasets import load_sample_image

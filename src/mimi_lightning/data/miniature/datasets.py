@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from itertools import starmap
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from mimi_lightning.data.miniature import photographic, synthetic
-from mimi_lightning.data.miniature.contents import cut_contents, deal_contents
+from mimi_lightning.data.miniature.contents import INSTALL, cut_contents, deal_contents
+from mimi_lightning.data.miniature.coverage import COVERAGES
 from mimi_lightning.data.miniature.picture import Layout, Picture, load, save
-from mimi_lightning.data.miniature.ratings import SCALES, make_judge
+from mimi_lightning.data.miniature.ratings import make_judge
 from mimi_lightning.data.miniature.writers import write_csv
+from mimi_lightning.errors import DatasetError
 from mimi_lightning.progress import progress_bar
 
 LAYOUTS: dict[str, Layout] = synthetic.LAYOUTS | photographic.LAYOUTS
+WORTH_A_WORKER = 400  # pictures; another process takes as long to start as 150 take to make
+IDLE = 10  # seconds after which processes without work end
 
 
 def write_datasets(root: Path, photos: Path | None, parameters: Mapping[str, object], progress: bool) -> None:
@@ -34,32 +39,42 @@ def write_datasets(root: Path, photos: Path | None, parameters: Mapping[str, obj
     contents = cut_contents(photos, parameters["side"])
     seed = parameters["seed"]
     dealt = deal_contents(contents, parameters["references"], parameters["scenes"], seed)
+    coverage = COVERAGES[parameters["coverage"]]
     sources = {name: np.random.default_rng([seed, zlib.crc32(name.encode())]) for name in LAYOUTS}
     plans = {
-        name: layout.plan(dealt[name], min(parameters["per_content"], layout.per_content), sources[name])
+        name: layout.plan(
+            dealt[name], min(parameters["per_content"], layout.per_content), coverage.strengths[name], sources[name]
+        )
         for name, layout in LAYOUTS.items()
     }
-    judge = make_judge()
-    tables = {}
+    drawn = [(name, picture) for name, plan in plans.items() for picture in plan]
+    jods = _make_all([(root / LAYOUTS[name].folder, picture) for name, picture in drawn], progress)
+    pictures = pd.DataFrame([vars(picture) | {"dataset": name} for name, picture in drawn]).assign(jod=jods)
+    for name, rows in pictures.groupby("dataset", sort=False):
+        grades = coverage.scales[name].grade(rows["jod"].to_numpy(), sources[name])
+        LAYOUTS[name].label(root / LAYOUTS[name].folder, rows, grades)
+    _write_keys(root, pictures[pictures["used"]])
+
+
+def _make_all(pictures: list[tuple[Path, Picture]], progress: bool) -> list[float]:
+    """Write pictures below their folders, and references; judge the pictures, on as many cores as pay."""
+    try:
+        from joblib import Parallel, cpu_count, delayed
+    except ImportError as error:
+        raise DatasetError(f"The miniature datasets need {error.name}: {INSTALL}") from error
+    distorted = [(folder, picture) for folder, picture in pictures if picture.reference != picture.path]
+    for file, content in {folder / picture.reference: picture.content for folder, picture in distorted}.items():
+        save(file, content.pixels)
+    workers = min(cpu_count(), 1 + len(pictures) // WORTH_A_WORKER)
+    jods = Parallel(workers, return_as="generator", idle_worker_timeout=IDLE)(starmap(delayed(_make), pictures))
     with progress_bar(progress) as bar:
-        task = bar.add_task("Miniature datasets", total=sum(map(len, plans.values())))
-        for name, layout in LAYOUTS.items():
-            folder = root / layout.folder
-            jods = [_make(folder, picture, judge, lambda: bar.advance(task)) for picture in plans[name]]
-            pictures = pd.DataFrame([vars(picture) for picture in plans[name]]).assign(dataset=name, jod=jods)
-            layout.label(folder, pictures, SCALES[name].grade(np.array(jods), sources[name]))
-            tables[name] = pictures[pictures["used"]]
-    _write_keys(root, pd.concat(tables.values()))
+        return list(bar.track(jods, len(pictures), description="Miniature datasets"))
 
 
-def _make(folder: Path, picture: Picture, judge: Callable, advance: Callable[[], None]) -> float:
-    """Write a picture, and its reference if that is not there yet; judge it as it is stored."""
+def _make(folder: Path, picture: Picture) -> float:
+    """Write a picture; judge it as it is stored."""
     save(folder / picture.path, picture.render())
-    if not (folder / picture.reference).exists():
-        save(folder / picture.reference, picture.content.pixels)
-    jod = judge(load(folder / picture.path), picture.content.pixels)
-    advance()
-    return jod
+    return make_judge()(load(folder / picture.path), picture.content.pixels)
 
 
 def _write_keys(root: Path, pictures: pd.DataFrame) -> None:

@@ -9,20 +9,20 @@ import pandas as pd
 
 from mimi_lightning.data.miniature import faults
 from mimi_lightning.data.miniature.contents import Content
+from mimi_lightning.data.miniature.coverage import Span
 from mimi_lightning.data.miniature.picture import Layout, Picture, render
 from mimi_lightning.data.miniature.writers import write_csv, write_mat, write_sheet
 
 CLIVE_TRAINING = 3
-STRENGTHS = {"bid": (0.8, 1.9), "clive": (0.3, 1.3), "koniq": (0.15, 0.75)}  # of the mildest and the worst picture
 GRADES = np.arange(1, 6)  # of KonIQ's raters
 
 
-def plan_bid(contents: list[Content], per_content: int, rng: np.random.Generator) -> list[Picture]:
+def plan_bid(contents: list[Content], per_content: int, strengths: Span, rng: np.random.Generator) -> list[Picture]:
     """List BID's pictures; their numbers have gaps."""
     count = len(contents) * per_content
     numbers = np.sort(rng.permutation(count + count // 10)[:count]) + 1
     paths = [f"ImageDatabase/DatabaseImage{number:04d}.JPG" for number in numbers]
-    return _photographs(paths, contents, STRENGTHS["bid"], rng)
+    return _photographs(paths, contents, strengths, rng)
 
 
 def label_bid(folder: Path, pictures: pd.DataFrame, grades: np.ndarray) -> None:
@@ -35,15 +35,15 @@ def label_bid(folder: Path, pictures: pd.DataFrame, grades: np.ndarray) -> None:
     write_sheet(folder / "DatabaseGrades.xlsx", "Grades", [header, *rows])
 
 
-def plan_clive(contents: list[Content], per_content: int, rng: np.random.Generator) -> list[Picture]:
+def plan_clive(contents: list[Content], per_content: int, strengths: Span, rng: np.random.Generator) -> list[Picture]:
     """List CLIVE's pictures, those that trained the raters first."""
     training = [f"Images/trainingImages/t{number}.bmp" for number in range(1, CLIVE_TRAINING + 1)]
     numbers = range(1, len(contents) * per_content + 1)
     paths = [f"Images/{number}.{'JPG' if rng.random() < 0.3 else 'bmp'}" for number in numbers]
     chosen = [contents[i] for i in rng.permutation(len(contents))[:CLIVE_TRAINING]]
     return [
-        *_photographs(training, chosen, STRENGTHS["clive"], rng, used=False),
-        *_photographs(paths, contents, STRENGTHS["clive"], rng),
+        *_photographs(training, chosen, strengths, rng, used=False),
+        *_photographs(paths, contents, strengths, rng),
     ]
 
 
@@ -55,19 +55,19 @@ def label_clive(folder: Path, pictures: pd.DataFrame, grades: np.ndarray) -> Non
     write_mat(folder / "Data/AllStdDev_release.mat", {"AllStdDev_release": grades.std(axis=1, ddof=1)[None]})
 
 
-def plan_koniq(contents: list[Content], per_content: int, rng: np.random.Generator) -> list[Picture]:
+def plan_koniq(contents: list[Content], per_content: int, strengths: Span, rng: np.random.Generator) -> list[Picture]:
     """List KonIQ-10k's pictures; their names are Flickr's numbers."""
     count = len(contents) * per_content
     numbers = sorted(rng.choice(10**6, count, replace=False) + 10**9)
-    return _photographs([f"1024x768/{number}.jpg" for number in numbers], contents, STRENGTHS["koniq"], rng)
+    return _photographs([f"1024x768/{number}.jpg" for number in numbers], contents, strengths, rng)
 
 
 def label_koniq(folder: Path, pictures: pd.DataFrame, grades: np.ndarray) -> None:
     """Write koniq10k_scores_and_distributions.csv: how often each grade was given, their mean, SD and z-score."""
-    mos = grades.mean(axis=1)
+    mos, whole = grades.mean(axis=1), np.clip(np.round(grades), GRADES[0], GRADES[-1])  # whole already, mostly
     table = {
         "image_name": pictures["path"].str.removeprefix("1024x768/"),
-        **{f"c{grade}": (grades == grade).sum(axis=1) for grade in GRADES},
+        **{f"c{grade}": (whole == grade).sum(axis=1) for grade in GRADES},
         "c_total": grades.shape[1],
         "MOS": mos.round(6),
         "SD": grades.std(axis=1, ddof=1).round(6),
@@ -79,7 +79,7 @@ def label_koniq(folder: Path, pictures: pd.DataFrame, grades: np.ndarray) -> Non
 def _photographs(
     paths: list[str],
     contents: list[Content],
-    strengths: tuple[float, float],
+    strengths: Span,
     rng: np.random.Generator,
     used: bool = True,
 ) -> list[Picture]:

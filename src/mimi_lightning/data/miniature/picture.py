@@ -12,6 +12,7 @@ import pandas as pd
 from PIL import Image
 
 from mimi_lightning.data.miniature.contents import Content
+from mimi_lightning.data.miniature.coverage import Span
 from mimi_lightning.data.miniature.faults import Fault
 
 
@@ -45,14 +46,14 @@ class Layout:
     Args:
         folder: its name.
         per_content: pictures of each content, unless fewer are wanted.
-        plan: (contents, per_content, rng) -> the pictures, in the order of the label files.
+        plan: (contents, per_content, strengths, rng) -> the pictures, in the order of the label files.
         label: (folder, pictures, grades); writes the label files. `pictures` has the fields of `Picture` as columns,
             `grades` are of every picture and rater, native and higher better.
     """
 
     folder: str
     per_content: int
-    plan: Callable[[list[Content], int, np.random.Generator], list[Picture]]
+    plan: Callable[[list[Content], int, Span, np.random.Generator], list[Picture]]
     label: Callable[[Path, pd.DataFrame, np.ndarray], None]
 
 

@@ -6,6 +6,7 @@ rated these pictures: what the label files call MOS is a pseudo-MOS.
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -67,16 +68,28 @@ class Scale:
         return np.clip(grades, *self.limits)
 
 
-SCALES = {
-    "live": Scale(0, 114.4147, (0, 114.4147), centre=8.0, width=0.7, power=1.0, raters=20, spread=0.15),
-    "csiq": Scale(0, 1, (0, 1), centre=8.9, width=0.4, power=1.2, raters=10, spread=0.12),
-    "bid": Scale(0.1638, 4.9198, (0.1638, 4.9198), centre=6.4, width=0.8, power=0.7, raters=11, spread=0.16),
-    "clive": Scale(3.42, 92.432, (3.42, 92.432), centre=7.9, width=0.6, power=0.8, raters=30, spread=0.2),
-    "koniq": Scale(1.2, 4.2, (1, 5), centre=8.5, width=0.4, power=1.0, raters=100, spread=0.2, steps=1),
-    "kadid": Scale(1, 4.93, (1, 4.93), centre=8.0, width=1.1, power=0.8, raters=30, spread=0.2),
-}
+@dataclass(frozen=True)
+class OneOpinion(Scale):
+    """Raters who agree, up to noise, on the hidden quality; only their mean opinion is put on the dataset's scale.
+
+    o_r = jod + spread * noise_r, and with their mean o: mos = clean(o), grades_r = mos + clean'(o) (o_r - o)
+
+    Here `spread` is in JOD; neither `limits` nor `steps` hold for a single grade.
+    """
+
+    def slope(self, jod: np.ndarray) -> np.ndarray:
+        """Derivative of the clean scale, native per JOD."""
+        above = 1 / (1 + np.exp((jod - self.centre) / self.width))
+        return (self.clean(jod) - self.low) * self.power * above / self.width
+
+    def grade(self, jod: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Let every rater have an opinion of every picture; arguments and shapes as those of `Scale`."""
+        opinions = np.asarray(jod)[:, None] + self.spread * rng.standard_normal((len(jod), self.raters))
+        mean = opinions.mean(axis=1, keepdims=True)
+        return self.clean(mean) + self.slope(mean) * (opinions - mean)
 
 
+@functools.cache  # one a process
 def make_judge() -> Callable[[np.ndarray, np.ndarray], float]:
     """Load ColorVideoVDP.
 

@@ -11,6 +11,7 @@ import pandas as pd
 
 from mimi_lightning.data.miniature import faults
 from mimi_lightning.data.miniature.contents import Content
+from mimi_lightning.data.miniature.coverage import Span
 from mimi_lightning.data.miniature.picture import Layout, Picture, render
 from mimi_lightning.data.miniature.writers import write_csv, write_mat, write_sheet
 from mimi_lightning.data.owners import csiq, live
@@ -49,7 +50,6 @@ KADID_FAULTS = {
     "22": faults.quantization,
     "25": faults.contrast_loss,
 }
-STRENGTHS = {"live": (0.1, 0.9), "csiq": (0.0, 0.42), "kadid": (0.0, 1.0)}  # of the mildest and the worst picture
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def draw_jobs(
     contents: list[Content],
     kinds: Iterable[str],
     per_content: int,
-    strengths: tuple[float, float],
+    strengths: Span,
     rng: np.random.Generator,
 ) -> list[Job]:
     """Draw distortions and levels for every reference, all distortions about equally often.
@@ -89,9 +89,9 @@ def draw_jobs(
     return jobs
 
 
-def plan_live(contents: list[Content], per_content: int, rng: np.random.Generator) -> list[Picture]:
+def plan_live(contents: list[Content], per_content: int, strengths: Span, rng: np.random.Generator) -> list[Picture]:
     """List LIVE's pictures folder by folder; undistorted copies hide among the numbers."""
-    jobs = draw_jobs(contents, LIVE_FAULTS, per_content, STRENGTHS["live"], rng)
+    jobs = draw_jobs(contents, LIVE_FAULTS, per_content, strengths, rng)
     pictures = []
     for kind, fault in LIVE_FAULTS.items():
         shown = [(job.content, render(fault, job.content, job.strength, rng)) for job in jobs if job.kind == kind]
@@ -118,11 +118,11 @@ def label_live(folder: Path, pictures: pd.DataFrame, grades: np.ndarray) -> None
     write_mat(folder / "refnames_all.mat", {"refnames_all": names[None]})
 
 
-def plan_csiq(contents: list[Content], per_content: int, rng: np.random.Generator) -> list[Picture]:
+def plan_csiq(contents: list[Content], per_content: int, strengths: Span, rng: np.random.Generator) -> list[Picture]:
     """List CSIQ's pictures; the first reference has a number for a name, as picture 1600 of the real one."""
     names = {content: content.name for content in contents} | {contents[0]: "1600"}
     pictures = []
-    for job in draw_jobs(contents, CSIQ_FAULTS, per_content, STRENGTHS["csiq"], rng):
+    for job in draw_jobs(contents, CSIQ_FAULTS, per_content, strengths, rng):
         directory, token, _ = csiq.KINDS[job.kind]
         path = f"dst_imgs/{directory}/{names[job.content]}.{token}.{job.level}.png"
         make = render(CSIQ_FAULTS[job.kind], job.content, job.strength, rng)
@@ -146,11 +146,11 @@ def label_csiq(folder: Path, pictures: pd.DataFrame, grades: np.ndarray) -> None
     write_sheet(folder / "csiq.DMOS.xlsx", csiq.SHEET, [header, *rows], row=csiq.HEADER_ROW - 1, column=3)
 
 
-def plan_kadid(contents: list[Content], per_content: int, rng: np.random.Generator) -> list[Picture]:
+def plan_kadid(contents: list[Content], per_content: int, strengths: Span, rng: np.random.Generator) -> list[Picture]:
     """List KADID-10k's pictures by name: reference, distortion, level."""
     numbers = {content: number for number, content in enumerate(contents, start=1)}
     pictures = []
-    for job in draw_jobs(contents, KADID_FAULTS, per_content, STRENGTHS["kadid"], rng):
+    for job in draw_jobs(contents, KADID_FAULTS, per_content, strengths, rng):
         reference = f"images/I{numbers[job.content]:02d}"
         make = render(KADID_FAULTS[job.kind], job.content, job.strength, rng)
         path = f"{reference}_{job.kind}_{job.level:02d}.png"

@@ -41,11 +41,12 @@ CODES = (  # code 01 first
 DISTORTED = re.compile(r"I\d+_(\d\d)_(\d\d)\.png")
 
 
-def read(folder: Path) -> pd.DataFrame:
+def read(folder: Path, root_of_var: bool = False) -> pd.DataFrame:
     """Read KADID-10k; its column `dmos` is higher for better pictures and its `var` is a standard deviation.
 
     Args:
         folder: holds dmos.csv and images, where the references lie as well.
+        root_of_var: take the root of `var` for the deviation, as if it were a variance: UNIQUE did.
 
     Raises:
         DatasetError: a file is missing, a name is unknown, or the labels do not agree with the pictures.
@@ -59,7 +60,7 @@ def read(folder: Path) -> pd.DataFrame:
         {
             "image": "images/" + table["dist_img"],
             "mos": table["dmos"],
-            "std": table["var"],
+            "std": table["var"] ** 0.5 if root_of_var else table["var"],
             "reference": "images/" + table["ref_img"],
             "distortion": [CODES[distortion - 1] for distortion, _ in codes],
             "level": [level for _, level in codes],

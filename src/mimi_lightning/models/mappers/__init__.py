@@ -1,4 +1,4 @@
-"""Score mappers: increasing maps from the shared proxy score to the target scale of each dataset, and their controls."""
+"""Score mappers: increasing maps from the shared proxy score to each target scale, and controls that are not."""
 
 from mimi_lightning.models.mappers.anchored import Anchored
 from mimi_lightning.models.mappers.bent import Bernstein, Spline

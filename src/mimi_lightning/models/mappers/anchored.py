@@ -9,7 +9,7 @@ from mimi_lightning.contracts import Judgement, Mapper
 
 
 class Anchored(Mapper):
-    """A mapper in which one dataset keeps the straight line that all start from: y = low + (high - low) q.
+    """A mapper in which one dataset keeps the straight line from the ends of `begin` to its span.
 
     Args:
         free: maps all other datasets.
@@ -22,6 +22,12 @@ class Anchored(Mapper):
         self.offers = free.offers
         self.shared = tuple(f"free.{key}" for key in free.shared)
         self.monotone, self.refits = free.monotone, free.refits
+        self.register_buffer("ends", torch.tensor([0.0, 1.0]), persistent=False)
+
+    def begin(self, ends: Tensor) -> None:
+        """See `Mapper.begin`."""
+        self.free.begin(ends)
+        self.ends.copy_(ends[self.anchor])
 
     @property
     def invertible(self) -> bool:
@@ -34,13 +40,15 @@ class Anchored(Mapper):
 
     def forward(self, q: Tensor, dataset: Tensor) -> Tensor:
         """See `Mapper.forward`."""
-        return torch.where(dataset == self.anchor, self.stretch(q, dataset), self.free(q, dataset))
+        return torch.where(dataset == self.anchor, self._line(q, dataset), self.free(q, dataset))
 
     def inverse(self, y: Tensor, dataset: Tensor) -> Tensor:
         """See `Mapper.inverse`."""
         anchored = dataset == self.anchor
         reached = torch.where(anchored, self.free(torch.zeros_like(y), dataset), y)
-        return torch.where(anchored, self.shrink(y, dataset), self.free.inverse(reached, dataset))
+        low, high = self.ends
+        line = low + (high - low) * self.shrink(y, dataset)
+        return torch.where(anchored, line, self.free.inverse(reached, dataset))
 
     def nearest(self, y: Tensor, dataset: Tensor) -> Tensor:
         """See `Mapper.nearest`."""
@@ -49,9 +57,13 @@ class Anchored(Mapper):
     def learn(self, q: Tensor, dataset: Tensor, ends: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """See `Mapper.learn`."""
         prediction, own = self.free.learn(q, dataset, ends)
-        return torch.where(dataset == self.anchor, self.stretch(q, dataset), prediction), own
+        return torch.where(dataset == self.anchor, self._line(q, dataset), prediction), own
 
     def fit(self, q: Tensor, y: Tensor, dataset: Tensor) -> None:
         """Fit the mapper of the others; see `Mapper.fit`."""
         others = dataset != self.anchor
         self.free.fit(q[others], y[others], dataset[others])
+
+    def _line(self, q: Tensor, dataset: Tensor) -> Tensor:
+        low, high = self.ends
+        return self.stretch((q - low) / (high - low), dataset)

@@ -26,29 +26,35 @@ class Identity(Mapper):
 
 
 class Linear(Mapper):
-    """A straight line of each dataset: y = softplus(a_d) q + b_d.
+    """A straight line of each dataset: y = low_d + (high_d - low_d) (softplus(a_d) q + b_d).
 
-    Lines start at the width of the span as slope, and at its lower end as offset.
+    In units of its span [low_d, high_d] a step of the optimiser means the same on every scale.
     """
 
     def __init__(self, names: Sequence[str], span: Sequence[Sequence[float]] | None = None) -> None:
         super().__init__(names, span)
-        low, high = self.span.unbind(1)
-        self.slope = nn.Parameter(softplus_inverse(high - low))
-        self.offset = nn.Parameter(low.clone())
+        self.slope, self.offset = (nn.Parameter(torch.empty_like(self.span[:, 0])) for _ in "ab")
+        self.begin(self.span.new_tensor([0.0, 1.0]).expand_as(self.span))
+
+    @torch.no_grad()
+    def begin(self, ends: Tensor) -> None:
+        """See `Mapper.begin`."""
+        low, high = ends.unbind(1)
+        self.slope.copy_(softplus_inverse(1 / (high - low)))
+        self.offset.copy_(-low / (high - low))
 
     def forward(self, q: Tensor, dataset: Tensor) -> Tensor:
         """See `Mapper.forward`."""
-        return softplus(self.slope)[dataset] * q + self.offset[dataset]
+        return self.stretch(softplus(self.slope)[dataset] * q + self.offset[dataset], dataset)
 
     def inverse(self, y: Tensor, dataset: Tensor) -> Tensor:
-        """Proxy score q = (y - b_d) / softplus(a_d)."""
-        return (y - self.offset[dataset]) / softplus(self.slope)[dataset]
+        """Proxy score q = ((y - low_d) / (high_d - low_d) - b_d) / softplus(a_d)."""
+        return (self.shrink(y, dataset) - self.offset[dataset]) / softplus(self.slope)[dataset]
 
     @torch.no_grad()
     def fit(self, q: Tensor, y: Tensor, dataset: Tensor) -> None:
         """The least-squares line of each dataset, in closed form; slopes stay positive. See `Mapper.fit`."""
-        slope, offset, r = least_squares_lines(q, y, dataset, len(self.names))
+        slope, offset, r = least_squares_lines(q, self.shrink(y, dataset), dataset, len(self.names))
         _set(self.slope, softplus_inverse(slope), r.isfinite())
         _set(self.offset, offset, r.isfinite())
 
@@ -76,6 +82,12 @@ class LeastSquares(Mapper):
         self.min_r = min_r
         self.register_buffer("slope", high - low)
         self.register_buffer("offset", low.clone())
+
+    def begin(self, ends: Tensor) -> None:
+        """See `Mapper.begin`."""
+        low, high = ends.unbind(1)
+        self.slope.copy_(self.span.diff(dim=1).squeeze(1) / (high - low))
+        self.offset.copy_(self.span[:, 0] - self.slope * low)
 
     def forward(self, q: Tensor, dataset: Tensor) -> Tensor:
         """See `Mapper.forward`."""

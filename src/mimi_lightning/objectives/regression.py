@@ -1,4 +1,4 @@
-"""Training objectives: what a mix of datasets should make the regressor and the score mapper learn."""
+"""Objectives that want predictions to be what the labels are."""
 
 from collections.abc import Mapping, Sequence
 

@@ -1,0 +1,136 @@
+"""Run a study: every variant on the same splits and seeds, then what it comes to.
+
+    python experiments/study.py mappers                          on the miniature datasets, two processes
+    python experiments/study.py mappers --on six paths.datasets=/data/iqa trainer=gpu
+
+A study is a folder here with its `study.yaml`: the question, the variants as words of the command line, the conditions
+(what they are trained on) and the number of seeds. Each run is an ordinary run of the main job, in a folder of its own
+below outputs/studies/NAME; one that is finished is not run again. Of the weights nothing is kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import itertools
+import multiprocessing
+import shutil
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf, open_dict
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # `python experiments/study.py` looks beside this file alone
+
+from experiments.outcome import record, report
+from mimi_lightning import config
+from mimi_lightning.errors import MimiError
+from mimi_lightning.progress import progress_bar
+from mimi_lightning.run_folder import RunFolder
+
+HERE = Path(__file__).parent
+SEED = 19901116
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a study."""
+
+    condition: str
+    variant: str
+    split: int
+    seed: int
+    words: tuple[str, ...]
+    outputs: Path
+
+    def override(self) -> list[str]:
+        """Words of the command line."""
+        name = f"name={self.condition}/{self.variant}/seed{self.seed}"
+        return [*self.words, name, f"paths.outputs={self.outputs}", f"split={self.split}", f"seed={SEED + self.seed}"]
+
+
+def main(argv: list[str]) -> int:
+    """Run a study; the exit code is 1 when a run failed."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("study", choices=sorted(file.parent.name for file in HERE.glob("*/study.yaml")))
+    parser.add_argument("words", metavar="KEY=VALUE", nargs="*", help="for every run")
+    parser.add_argument("--on", metavar="CONDITION", action="append", help="those of conditions.yaml (the study's own)")
+    parser.add_argument("--variants", metavar="NAME", nargs="+", help="only these")
+    parser.add_argument("--splits", type=int, default=10)
+    parser.add_argument("--seeds", type=int, help="as study.yaml says")
+    parser.add_argument("--jobs", type=int, default=2, help="processes, of one thread each (%(default)s)")
+    parser.add_argument("--out", type=Path, help="outputs/studies/STUDY")
+    args = parser.parse_args(argv)
+    study = yaml.safe_load((HERE / args.study / "study.yaml").read_text())
+    out = args.out or Path("outputs/studies") / args.study
+    failed = run(plan(study, args, out), args.jobs)
+    for job, reason in failed:
+        print(f"{job.condition}, {job.variant}, split {job.split}, seed {job.seed} failed: {reason}", file=sys.stderr)
+    report(study, out)
+    return 1 if failed else 0
+
+
+def plan(study: dict, args: argparse.Namespace, out: Path) -> list[Job]:
+    """All runs: those of one split and seed together, so that what is there of a study half done can be compared."""
+    conditions = yaml.safe_load((HERE / "conditions.yaml").read_text())
+    variants = {name: study["variants"][name] for name in args.variants or study["variants"]}
+    seeds = range(args.seeds or study["seeds"])
+    return [
+        Job(on, name, split, seed, (*conditions[on], *study.get("common", ()), *words, *args.words), out)
+        for on, seed, split, (name, words) in itertools.product(
+            args.on or study["conditions"], seeds, range(1, args.splits + 1), variants.items()
+        )
+    ]
+
+
+def run(jobs: list[Job], processes: int) -> list[tuple[Job, str]]:
+    """Train in processes of one thread each; returns what failed, and why."""
+    failed = []
+    spawn = multiprocessing.get_context("spawn")
+    with progress_bar() as bar, ProcessPoolExecutor(processes, spawn, _begin) as pool:
+        futures = {pool.submit(train, job): job for job in jobs}
+        for future in bar.track(as_completed(futures), total=len(jobs), description="Runs"):
+            if reason := future.result():
+                failed.append((futures[future], reason))
+    return failed
+
+
+def _begin() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    config.register_resolvers()
+
+
+def train(job: Job) -> str | None:
+    """Run one job, unless it is finished; returns why it failed."""
+    from mimi_lightning.train import train as main_job
+
+    try:
+        with initialize_config_dir(str(config.conf_dir()), version_base="1.3"):
+            cfg = compose("config", job.override(), return_hydra_config=True)
+            hydra = cfg.hydra
+            with open_dict(cfg):
+                del cfg["hydra"]
+            folder = RunFolder(Path(OmegaConf.to_container(cfg, resolve=True)["paths"]["run"]))
+            if folder.finished:
+                return None
+            config.check(cfg, hydra)
+            begin = time.perf_counter()
+            with contextlib.redirect_stdout(io.StringIO()):
+                main_job(cfg)
+        record(folder, job, time.perf_counter() - begin)
+        shutil.rmtree(folder.last.parent)
+    except MimiError as error:
+        return str(error)
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
