@@ -144,6 +144,9 @@ def test_without_an_experiment_partitions_are_generated(checked):
         ("+backbone.lora.rank=8", "Unknown key backbone.lora"),
         ("backbone=vit backbone.lora.rank=0", "backbone.lora.rank=0: expected a whole number, 1 or more, or null"),
         ("backbone=vit backbone.lora.alpha=0", "backbone.lora.alpha=0: expected more than 0"),
+        ("mapper=spline mapper.bins=1", "mapper.bins=1: expected a whole number, 2 or more"),
+        ("mapper=bernstein mapper.degree=2", "mapper.degree=2: expected a whole number, 3 or more"),
+        ("mapper=least_squares mapper.min_r=1", "mapper.min_r=1: expected 0 or more, below 1"),
         ("trainer.max_epochs=many", "trainer.max_epochs=many: expected a number"),
         ("trainer.limit_val_batches=0", "trainer.limit_val_batches=0: the best epoch is chosen by validation"),
         ("trainer.check_val_every_n_epoch=31", "check_val_every_n_epoch=31: expected a whole number, 1 to 30"),
@@ -312,6 +315,41 @@ def test_the_vision_language_variant_is_as_published(checked, tmp_path):
     assert cfg.scheduler == {"_target_": "mimi_lightning.schedulers.OscillatingCosine", "half": 5}
     assert cfg.tasks == {"_target_": "mimi_lightning.tasks.SceneDistortion", "temperature": 2, "translate": None}
     assert (cfg.data.epoch, cfg.trainer.max_epochs, cfg.seed, cfg.monitor) == (200, 80, 20200626, "val/srcc_mean")
+
+
+@pytest.mark.parametrize(
+    ("words", "objective", "gauge"),
+    [
+        (["mapper=minn"], "MIMI", "Range"),
+        (["mapper=logistic"], "Regression", "Range"),
+        (["mapper=logistic", "objective=mimi"], "MIMI", "Range"),
+        (["mapper=embedding"], "Regression", "Free"),
+        (["mapper=heads"], "Regression", "Free"),
+        (["gauge=anchor", "mapper=embedding"], "Regression", "Anchor"),
+        (["mapper=heads", "gauge=range", "objective=mimi"], "MIMI", "Range"),
+        (["mapper=embedding", "experiment=demo"], "Regression", "Free"),
+    ],
+)
+def test_a_mapper_brings_what_it_needs_and_leaves_the_last_word(checked, words, objective, gauge):
+    cfg = checked(*words)
+    assert cfg.objective._target_.endswith(f".{objective}")
+    assert cfg.gauge._target_.endswith(f".{gauge}")
+
+
+def test_an_experiment_has_the_last_word_on_what_a_mapper_brings(checked, tmp_path):
+    folder = tmp_path / "mine" / "experiment"
+    folder.mkdir(parents=True)
+    defaults = "defaults: [override /mapper: heads, override /gauge: moments]"
+    (folder / "own.yaml").write_text(f"# @package _global_\n{defaults}\n")
+    cfg = checked(f"hydra.searchpath=[file://{folder.parent}]", "experiment=own")
+    assert cfg.gauge._target_.endswith(".Moments")
+    assert cfg.objective._target_.endswith(".Regression")
+
+
+def test_heads_know_the_hidden_layers_of_the_backbone(checked):
+    assert checked("mapper=heads").mapper.hidden == [512, 64]
+    assert checked("mapper=heads", "backbone.hidden=[7]").mapper.hidden == [7]
+    assert checked("mapper=heads", "backbone=clip_vit_b32").mapper.hidden is None
 
 
 def test_a_backbone_brings_what_it_needs_and_leaves_the_last_word(checked):

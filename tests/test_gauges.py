@@ -5,7 +5,7 @@ import torch
 
 from mimi_lightning.errors import ConfigError
 from mimi_lightning.gauges import Anchor, Free, Moments, Range
-from mimi_lightning.models.mappers import MINN, Anchored, Linear
+from mimi_lightning.models.mappers import MINN, Anchored, Embedding, Heads, Identity, Linear
 from mimi_lightning.module import QualityModel
 
 NAMES = ["csiq", "live"]
@@ -51,6 +51,19 @@ def test_an_anchor_binds_its_mapper():
     assert mapper(PROXY, torch.tensor(1)).tolist() == [4.0, 6.0, 14.0]
     with pytest.raises(ConfigError, match=r"gauge.dataset=koniq: expected one of the mix, csiq, live"):
         Anchor("koniq").pin(Linear(NAMES))
+
+
+@pytest.mark.parametrize("mapper", [Embedding(NAMES), Heads(NAMES, hidden=[3])])
+def test_ranges_need_an_inverse(mapper):
+    with pytest.raises(ConfigError, match=rf"mapper {type(mapper).__name__} has no inverse: set gauge=none"):
+        Range().pin(mapper)
+
+
+@pytest.mark.parametrize("gauge", [Anchor("live"), Moments()])
+@pytest.mark.parametrize("mapper", [Identity(NAMES), Heads(NAMES, hidden=[3])])
+def test_scores_that_are_predictions_are_pinned_already(gauge, mapper):
+    with pytest.raises(ConfigError, match=rf"mapper {type(mapper).__name__} proxy scores are predictions"):
+        gauge.pin(mapper)
 
 
 @pytest.mark.parametrize("gauge", ["anchor gauge.dataset=live", "moments", "none"])

@@ -17,7 +17,6 @@ from mimi_lightning.data.owners import live
 from mimi_lightning.errors import ConfigError, DatasetError
 from mimi_lightning.evaluation.predictions import PREDICTION_COLUMNS
 from mimi_lightning.metrics import srcc
-from mimi_lightning.models.mappers import Linear
 from mimi_lightning.module import QualityModel, build
 from mimi_lightning.results import show_results
 from mimi_lightning.run_folder import RunFolder
@@ -100,16 +99,33 @@ def test_every_mapper_runs_with_regression(run, mapper):
     assert np.asarray(Image.open(folder / "mappings.png")).std() > 5
 
 
-def test_a_mapper_without_an_inverse_aligns_no_labels(run, monkeypatch):
-    monkeypatch.delattr(Linear, "inverse")
-    folder = run("mapper=linear", "objective=regression", "trainer.max_epochs=1")
-    assert pd.read_csv(folder / "predictions.csv")["aligned"].isna().all()
-    assert pd.read_csv(folder / "mappings.csv").notna().all().all()
-
-
 def test_an_objective_asks_for_what_the_mapper_offers(run):
-    with pytest.raises(ConfigError, match="MIMI needs the terms agreement, which mapper Identity"):
+    with pytest.raises(ConfigError, match=r"MIMI needs the terms agreement, which mapper Identity"):
         run("mapper=none", "objective=mimi")
+
+
+def test_heads_see_the_same_hidden_layer_in_a_checkpoint(run, miniature):
+    folder = run("mapper=heads", "trainer.max_epochs=1")
+    model = QualityModel.load(folder / "checkpoints" / "best.ckpt")
+    row = pd.read_csv(folder / "predictions.csv").query("dataset == 'csiq'").iloc[0]
+    image = TestView(768)(DecodedPicture(miniature / "CSIQ" / row["image"], 768))
+    with torch.no_grad():
+        judgement = model.judge(image[None])
+        own = model.mapper.read(judgement, model.number(["csiq"]))
+        every = [model.mapper.read(judgement, torch.tensor([number])) for number in range(6)]
+        assert own.item() == pytest.approx(row["proxy"], abs=1e-5)
+        torch.testing.assert_close(model(image[None]), sum(every) / 6)
+
+
+def test_least_squares_are_fitted_after_every_epoch_and_kept_for_frozen_datasets(run, tmp_path):
+    words = "mapper=least_squares", "mapper.min_r=0", "trainer.max_epochs=1"
+    old = tmp_path / "old" / "split01"
+    shutil.move(run("dataset=[csiq,live]", *words), old)
+    folder = run("dataset=[bid,live]", *words, f"init={old}/checkpoints/best.ckpt", "freeze=[mappers]")
+    before, after = (QualityModel.load(f / "checkpoints" / "best.ckpt").mapper for f in (old, folder))
+    same = [torch.equal(before.rows(["live"])[key], after.rows(["live"])[key]) for key in before.state_dict()]
+    assert all(same)
+    assert before.slope.ne(10).any()
 
 
 def test_images_that_are_no_bytes_are_refused(run):

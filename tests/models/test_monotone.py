@@ -146,3 +146,21 @@ def test_knots_are_graded_and_symmetric():
     assert knots[100] == 0
     assert knots[-1] == pytest.approx(16)
     assert (knots[100:].diff().diff() > -1e-6).all()
+
+
+def test_tables_are_inverted_at_knots_between_and_beyond():
+    torch.manual_seed(0)
+    table = MonotoneStack(3, hidden=(5,), cells=6, reach=4.0).double().tabulate()
+    x = torch.cat([table.knots, torch.linspace(-9, 9, 50, dtype=torch.float64)])
+    function = torch.arange(3)[:, None]
+    torch.testing.assert_close(table.inverse(table(x, function), function), x.expand(3, -1), rtol=1e-10, atol=1e-10)
+
+
+def test_functions_are_laid_through_given_ends():
+    torch.manual_seed(0)
+    stack = MonotoneStack(2, hidden=(5,), cells=60, reach=8.0)
+    ends = torch.tensor([[1.0, 5.0], [-3.0, 0.5]])
+    stack.lay(ends, 10)
+    torch.testing.assert_close(
+        stack(ends, torch.arange(2)[:, None]), torch.tensor([[0.0, 10.0]] * 2), rtol=0, atol=1e-4
+    )

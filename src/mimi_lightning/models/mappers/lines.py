@@ -54,9 +54,9 @@ class Linear(Mapper):
     @torch.no_grad()
     def fit(self, q: Tensor, y: Tensor, dataset: Tensor) -> None:
         """The least-squares line of each dataset, in closed form; slopes stay positive. See `Mapper.fit`."""
-        slope, offset, _ = least_squares_lines(q, self.shrink(y, dataset), dataset, len(self.names))
-        self.slope.copy_(softplus_inverse(slope))
-        self.offset.copy_(offset)
+        slope, offset, r = least_squares_lines(q, self.shrink(y, dataset), dataset, len(self.names))
+        _set(self.slope, softplus_inverse(slope), r.isfinite())
+        _set(self.offset, offset, r.isfinite())
 
 
 class LeastSquares(Mapper):
@@ -100,8 +100,8 @@ class LeastSquares(Mapper):
     def fit(self, q: Tensor, y: Tensor, dataset: Tensor) -> None:
         """The least-squares line of each dataset whose scores and labels correlate enough. See `Mapper.fit`."""
         slope, offset, r = least_squares_lines(q, y, dataset, len(self.names))
-        for line, found in ((self.slope, slope), (self.offset, offset)):
-            line.copy_(torch.where(r > self.min_r, found.to(line.dtype), line))
+        _set(self.slope, slope, r > self.min_r)
+        _set(self.offset, offset, r > self.min_r)
 
 
 def least_squares_lines(q: Tensor, y: Tensor, dataset: Tensor, datasets: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -115,7 +115,7 @@ def least_squares_lines(q: Tensor, y: Tensor, dataset: Tensor, datasets: int) ->
 
     Returns:
         Slopes a > 0, offsets b and Pearson's correlations, each float64 [D]. Where it is not positive, no line is the
-        best, and one that hardly rises is given.
+        best, and one that hardly rises is given; NaN where there are no two different scores.
     """
     belongs = one_hot(dataset, datasets).double()
 
@@ -129,6 +129,10 @@ def least_squares_lines(q: Tensor, y: Tensor, dataset: Tensor, datasets: int) ->
     r = mean(from_q * from_y) / (std_q * std_y)
     slope = r.clamp(min=LEAST_R) * std_y / std_q
     return slope, mean_y - slope * mean_q, r
+
+
+def _set(rows: Tensor, found: Tensor, chosen: Tensor) -> None:
+    rows.copy_(torch.where(chosen, found.to(rows.dtype), rows))
 
 
 def softplus_inverse(x: Tensor) -> Tensor:
