@@ -6,11 +6,10 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import one_hot, softplus
+from torch.nn.functional import softplus
 
 from mimi_lightning.contracts import Mapper
-
-LEAST_R = 1e-3  # lines of datasets whose scores fall while labels rise: as if they correlated by this much
+from mimi_lightning.models.fitting import least_squares_lines
 
 
 class Identity(Mapper):
@@ -102,33 +101,6 @@ class LeastSquares(Mapper):
         slope, offset, r = least_squares_lines(q, y, dataset, len(self.names))
         _set(self.slope, slope, r > self.min_r)
         _set(self.offset, offset, r > self.min_r)
-
-
-def least_squares_lines(q: Tensor, y: Tensor, dataset: Tensor, datasets: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The line y = a q + b of each dataset with the least mean squared error among those that increase.
-
-    Args:
-        q: scores, [N].
-        y: targets, [N].
-        dataset: index of each score's dataset, int64 [N].
-        datasets: D.
-
-    Returns:
-        Slopes a > 0, offsets b and Pearson's correlations, each float64 [D]. Where it is not positive, no line is the
-        best, and one that hardly rises is given; NaN where there are no two different scores.
-    """
-    belongs = one_hot(dataset, datasets).double()
-
-    def mean(x: Tensor) -> Tensor:
-        return x @ belongs / belongs.sum(0)
-
-    q, y = q.double(), y.double()
-    mean_q, mean_y = mean(q), mean(y)
-    from_q, from_y = q - mean_q[dataset], y - mean_y[dataset]
-    std_q, std_y = mean(from_q**2).sqrt(), mean(from_y**2).sqrt()
-    r = mean(from_q * from_y) / (std_q * std_y)
-    slope = r.clamp(min=LEAST_R) * std_y / std_q
-    return slope, mean_y - slope * mean_q, r
 
 
 def _set(rows: Tensor, found: Tensor, chosen: Tensor) -> None:
