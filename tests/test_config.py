@@ -321,7 +321,7 @@ def test_the_vision_language_variant_is_as_published(checked, tmp_path):
     ("words", "objective", "gauge"),
     [
         (["mapper=minn"], "MIMI", "Range"),
-        (["mapper=logistic"], "Regression", "Range"),
+        (["mapper=logistic"], "Regression", "Free"),
         (["mapper=logistic", "objective=mimi"], "MIMI", "Range"),
         (["mapper=embedding"], "Regression", "Free"),
         (["mapper=heads"], "Regression", "Free"),
