@@ -4,7 +4,7 @@ BIN := .venv/bin
 MIMI := $(BIN)/python -m mimi_lightning
 
 .DEFAULT_GOAL := help
-.PHONY: help demo photos test mutants lint format bench bench-backbones bench-data bench-clip bench-gpu wheel clean
+.PHONY: help demo photos test mutants lint format bench bench-mappers bench-backbones bench-data bench-clip bench-gpu wheel clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ format: $(BIN)/.dev ## Mend style
 
 bench: $(BIN)/.dev ## Time the mapper against its plain formulation
 	$(BIN)/python benchmarks/mapper.py
+
+bench-mappers: $(BIN)/.dev ## Time a training step of every mapper beside MINN's
+	$(BIN)/python -m benchmarks.mappers
 
 bench-backbones: $(BIN)/.dev ## Time backbones with poolings and adapters
 	$(BIN)/python benchmarks/backbones.py

@@ -1,6 +1,8 @@
 """A training step of every mapper, with the gauge and the objective that it comes with: 192 images of six datasets.
 
-python benchmarks/mappers.py
+Mappers take their steps in turns, so that what else the machine does slows all of them alike.
+
+    python -m benchmarks.mappers
 """
 
 import argparse
@@ -37,7 +39,7 @@ def make_step(mapper: Mapper, gauge: Gauge, objective: Objective) -> Callable[[]
 
 
 def seconds(steps: dict[str, Callable[[], None]], repeats: int) -> dict[str, float]:
-    """Median of each step, taken in turns, so that what else the machine does slows all of them alike."""
+    """Median of each step."""
     times: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(repeats):
         for name, step in steps.items():

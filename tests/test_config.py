@@ -322,6 +322,8 @@ def test_the_vision_language_variant_is_as_published(checked, tmp_path):
     [
         (["mapper=minn"], "MIMI", "Range"),
         (["mapper=logistic"], "Regression", "Free"),
+        (["mapper=logistic", "gauge=range"], "Regression", "Range"),
+        (["mapper=logistic", "objective=plcc"], "PLCC", "Moments"),
         (["mapper=logistic", "objective=mimi"], "MIMI", "Range"),
         (["mapper=embedding"], "Regression", "Free"),
         (["mapper=heads"], "Regression", "Free"),
