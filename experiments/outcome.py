@@ -44,6 +44,8 @@ def record(folder: RunFolder, job: Job, seconds: float) -> None:
 def report(study: Mapping[str, Any], out: Path) -> None:
     """Write results.csv, summary.csv, figures and page.md of all runs below a folder, and say where."""
     runs = pd.DataFrame([_read(file) for file in sorted(out.rglob(TOLD))])
+    if runs.empty:
+        raise SystemExit(f"There is no finished run in {out}.")
     summary = summarise(runs, study["reference"])
     runs.to_csv(out / "results.csv", index=False)
     summary.to_csv(out / "summary.csv", index=False)

@@ -15,6 +15,7 @@ import contextlib
 import io
 import itertools
 import multiprocessing
+import os
 import shutil
 import sys
 import time
@@ -36,6 +37,7 @@ from mimi_lightning.run_folder import RunFolder
 
 HERE = Path(__file__).parent
 SEED = 19901116
+SHOWN = 3  # runs that are named when many failed for one reason
 
 
 @dataclass(frozen=True)
@@ -70,10 +72,19 @@ def main(argv: list[str]) -> int:
     study = yaml.safe_load((HERE / args.study / "study.yaml").read_text())
     out = args.out or Path("outputs/studies") / args.study
     failed = run(plan(study, args, out), args.jobs)
-    for job, reason in failed:
-        print(f"{job.condition}, {job.variant}, split {job.split}, seed {job.seed} failed: {reason}", file=sys.stderr)
+    for reason, names in _by_reason(failed).items():
+        more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+        print(f"failed: {'; '.join(names[:SHOWN])}{more}\n{reason}", file=sys.stderr)
     report(study, out)
     return 1 if failed else 0
+
+
+def _by_reason(failed: list[tuple[Job, str]]) -> dict[str, list[str]]:
+    """What failed for one reason, said once."""
+    reasons: dict[str, list[str]] = {}
+    for job, reason in failed:
+        reasons.setdefault(reason, []).append(f"{job.condition} {job.variant}, split {job.split}, seed {job.seed}")
+    return reasons
 
 
 def plan(study: dict, args: argparse.Namespace, out: Path) -> list[Job]:
@@ -92,8 +103,9 @@ def plan(study: dict, args: argparse.Namespace, out: Path) -> list[Job]:
 def run(jobs: list[Job], processes: int) -> list[tuple[Job, str]]:
     """Train in processes of one thread each; returns what failed, and why."""
     failed = []
+    os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")  # read when a process begins
     spawn = multiprocessing.get_context("spawn")
-    with progress_bar() as bar, ProcessPoolExecutor(processes, spawn, _begin) as pool:
+    with progress_bar() as bar, ProcessPoolExecutor(processes, spawn) as pool:
         futures = {pool.submit(train, job): job for job in jobs}
         for future in bar.track(as_completed(futures), total=len(jobs), description="Runs"):
             if reason := future.result():
@@ -101,17 +113,11 @@ def run(jobs: list[Job], processes: int) -> list[tuple[Job, str]]:
     return failed
 
 
-def _begin() -> None:
-    import torch
-
-    torch.set_num_threads(1)
-    config.register_resolvers()
-
-
 def train(job: Job) -> str | None:
     """Run one job, unless it is finished; returns why it failed."""
     from mimi_lightning.train import train as main_job
 
+    config.register_resolvers()
     try:
         with initialize_config_dir(str(config.conf_dir()), version_base="1.3"):
             cfg = compose("config", job.override(), return_hydra_config=True)
