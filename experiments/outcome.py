@@ -46,6 +46,9 @@ def report(study: Mapping[str, Any], out: Path) -> None:
     runs = pd.DataFrame([_read(file) for file in sorted(out.rglob(TOLD))])
     if runs.empty:
         raise SystemExit(f"There is no finished run in {out}.")
+    if chosen_on := study.get("chosen_on"):
+        parts = np.where(runs["split"] <= chosen_on, f"splits 1 to {chosen_on}", f"splits {chosen_on + 1} on")
+        runs["condition"] += ", " + pd.Series(parts, index=runs.index)
     summary = summarise(runs, study["reference"])
     runs.to_csv(out / "results.csv", index=False)
     summary.to_csv(out / "summary.csv", index=False)
@@ -53,7 +56,7 @@ def report(study: Mapping[str, Any], out: Path) -> None:
     draw_means(summary, order).savefig(out / "means.png", dpi=150)
     for condition, rows in runs.groupby("condition"):
         if (figure := draw_ranks(rows)) is not None:
-            figure.savefig(out / f"ranks-{condition}.png", dpi=150)
+            figure.savefig(out / f"ranks-{condition}.png".replace(", ", "-").replace(" ", "_"), dpi=150)
     (out / "page.md").write_text(page(study, runs, summary, order))
     print((out / "page.md").read_text())
     print(f"{len(runs)} runs: {out}/results.csv, summary.csv, means.png, ranks-*.png, page.md")

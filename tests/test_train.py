@@ -163,7 +163,7 @@ def test_without_tasks_any_word_will_do_and_batches_carry_none(miniature, tmp_pa
     data.setup()
     assert set(data.table["distortion"]) == {"snow"}
     data.workers = 0
-    assert set(next(iter(data.train_dataloader()))) == {"image", "row", "seed", "mos", "dataset", "broken"}
+    assert set(next(iter(data.train_dataloader()))) == {"image", "row", "seed", "mos", "std", "dataset", "broken"}
 
 
 def test_a_checkpoint_alone_scores(run, miniature):
