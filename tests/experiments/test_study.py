@@ -51,11 +51,6 @@ def test_jobs_of_one_split_stand_together(tmp_path):
     jobs = study.plan(told, args, tmp_path)
     firsts = [(job.seed, job.split, job.variant) for job in jobs[:4]]
     assert firsts == [(0, 1, "a"), (0, 1, "b"), (0, 2, "a"), (0, 2, "b")]
-        (0, 1, "a"),
-        (0, 1, "b"),
-        (0, 2, "a"),
-        (0, 2, "b"),
-    ]
     assert jobs[1].override()[:4] == ["experiment=study", "mapper=none", "data.quota=4", "trainer=gpu"]
     assert f"seed={study.SEED}" in jobs[1].override()
     assert len({tuple(job.override()) for job in jobs}) == 8
