@@ -19,6 +19,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from mimi_lightning.checkpoints import FORMAT, goes_on, upgrade
+from mimi_lightning.combinations import refuse_what_does_not_fit
 from mimi_lightning.contracts import Gauge, Judgement, Mapper, Objective, Opinions, Regressor, Task
 from mimi_lightning.errors import ConfigError, DatasetError, ScoreError
 from mimi_lightning.metrics import srcc, weighted_mean
@@ -111,7 +112,7 @@ class QualityModel(lightning.LightningModule):
         self.mapper = build(mapper, Mapper, self.names, span=span)
         self.objective = build(objective, Objective, weights=[fact["weight"] for fact in facts], span=span)
         self.tasks = build(tasks, Task) if tasks else None
-        self._refuse_what_does_not_fit(regressor["name"])
+        refuse_what_does_not_fit(regressor["name"], self.regressor, self.mapper, self.gauge, self.objective, self.tasks)
         self.mapper = self.gauge.pin(self.mapper)
         self.mapper.begin(torch.tensor([self.regressor.ends] * len(self.names)))
         if not self.objective.through_mapper:
@@ -270,46 +271,6 @@ class QualityModel(lightning.LightningModule):
             raise ConfigError(
                 "This run was begun by an earlier version, which trained otherwise (docs/as-published.md).\n"
                 "Start it anew with overwrite=true, or finish it with that version."
-            )
-
-    def _refuse_what_does_not_fit(self, backbone: str) -> None:
-        needed = self.tasks.needs if self.tasks else ()
-        if lacking := [task for task in needed if task not in self.regressor.judges]:
-            raise ConfigError(
-                f"backbone {backbone} does not judge {' and '.join(lacking)}: set tasks=none, or choose one that does, "
-                "such as backbone=clip_vit_b32."
-            )
-        if lacking := [term for term in self.objective.needs if term not in self.mapper.offers]:
-            raise ConfigError(
-                f"objective {type(self.objective).__name__} needs the terms {' and '.join(lacking)}, which mapper "
-                f"{type(self.mapper).__name__} does not offer: set objective=regression, or choose one that does, such "
-                "as mapper=minn."
-            )
-        if lacking := [task for task in self.objective.sees if task not in self.regressor.judges]:
-            raise ConfigError(
-                f"objective {type(self.objective).__name__} compares {' and '.join(lacking)} levels, which backbone "
-                f"{backbone} does not judge: set backbone.says=levels."
-            )
-        if not (self.objective.teaches or self.mapper.fits):
-            raise ConfigError(
-                f"objective {type(self.objective).__name__} orders pictures and teaches no scale, and mapper "
-                f"{type(self.mapper).__name__} has nothing to fit afterwards: its predictions would mean nothing. "
-                "Choose one such as mapper=linear."
-            )
-        if self.mapper.refits and not self.objective.teaches:
-            raise ConfigError(
-                f"objective {type(self.objective).__name__} teaches no scale, and mapper {type(self.mapper).__name__} "
-                "keeps that of a dataset until its scores and labels correlate: choose one such as mapper=linear."
-            )
-        if self.gauge.through_mapper and not self.objective.teaches:
-            raise ConfigError(
-                f"gauge {type(self.gauge).__name__} pins the proxy axis through the mapper, which objective "
-                f"{type(self.objective).__name__} does not teach: set gauge=moments or gauge=none."
-            )
-        if self.objective.collapses and not self.gauge.spreads:
-            raise ConfigError(
-                f"objective {type(self.objective).__name__} is lowest where all proxy scores are equal: set "
-                "gauge=moments, which keeps them apart."
             )
 
     def _opinions(self, batch: dict[str, Any], dataset: Tensor) -> Opinions:
