@@ -51,13 +51,13 @@ def _reasons(
         )
     if gauge.through_mapper and not objective.teaches:
         yield (
-            f"gauge {gauge_name} pins the proxy axis through the mapper, which objective {objective_name} does not teach: "
-            "set gauge=moments or gauge=none."
+            f"gauge {gauge_name} pins the proxy axis through the mapper, which objective {objective_name} does not "
+            "teach: set gauge=moments or gauge=none."
         )
     if objective.collapses and not gauge.spreads:
         yield (
-            f"objective {objective_name} is lowest where all proxy scores are equal: set gauge=moments, which keeps them "
-            "apart."
+            f"objective {objective_name} is lowest where all proxy scores are equal: set gauge=moments, which keeps "
+            "them apart."
         )
 
 
