@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,17 +49,29 @@ def report(study: Mapping[str, Any], out: Path) -> None:
     if chosen_on := study.get("chosen_on"):
         parts = np.where(runs["split"] <= chosen_on, f"splits 1 to {chosen_on}", f"splits {chosen_on + 1} on")
         runs["condition"] += ", " + pd.Series(parts, index=runs.index)
-    summary = summarise(runs, study["reference"])
+    measures = _measures(study, runs)
+    summary = summarise(runs, study["reference"], measures)
+    if summary.empty:
+        raise SystemExit(
+            f"Nothing can be compared yet: two splits are needed, and {study['reference']} in each of them."
+        )
     runs.to_csv(out / "results.csv", index=False)
     summary.to_csv(out / "summary.csv", index=False)
     order = [name for name in study["variants"] if name in set(runs["variant"])]
-    draw_means(summary, order).savefig(out / "means.png", dpi=150)
+    draw_means(summary, order, measures).savefig(out / "means.png", dpi=150)
     for condition, rows in runs.groupby("condition"):
-        if (figure := draw_ranks(rows)) is not None:
+        if "srcc" in measures and (figure := draw_ranks(rows)) is not None:
             figure.savefig(out / f"ranks-{condition}.png".replace(", ", "-").replace(" ", "_"), dpi=150)
-    (out / "page.md").write_text(page(study, runs, summary, order))
+    (out / "page.md").write_text(page(study, runs, summary, order, measures))
     print((out / "page.md").read_text())
     print(f"{len(runs)} runs: {out}/results.csv, summary.csv, means.png, ranks-*.png, page.md")
+
+
+def _measures(study: Mapping[str, Any], runs: pd.DataFrame) -> dict[str, str]:
+    """What variants are compared by, and how it is called; where they hold other datasets, that of each dataset."""
+    if not study.get("by_dataset"):
+        return MEASURES
+    return {column: column.removeprefix("srcc_") for column in sorted(runs) if column.startswith("srcc_")}
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -92,7 +104,7 @@ def over_splits(runs: pd.DataFrame, measure: str) -> pd.DataFrame:
     return runs.groupby(["split", "variant"])[measure].mean().unstack("variant").dropna(axis=1)
 
 
-def summarise(runs: pd.DataFrame, reference: str) -> pd.DataFrame:
+def summarise(runs: pd.DataFrame, reference: str, measures: Iterable[str] = MEASURES) -> pd.DataFrame:
     """Means over splits, their difference from a reference with its 95 % interval, and mean ranks.
 
     Returns:
@@ -100,7 +112,7 @@ def summarise(runs: pd.DataFrame, reference: str) -> pd.DataFrame:
         (p of Friedman's test that all variants are alike), splits, seeds.
     """
     rows = []
-    for (condition, of), measure in ((group, m) for group in runs.groupby("condition") for m in MEASURES):
+    for (condition, of), measure in ((group, m) for group in runs.groupby("condition") for m in measures):
         table = over_splits(of, measure)
         if len(table) < 2 or reference not in table:
             continue
@@ -114,10 +126,10 @@ def summarise(runs: pd.DataFrame, reference: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def draw_means(summary: pd.DataFrame, order: list[str]) -> Figure:
+def draw_means(summary: pd.DataFrame, order: list[str], titles: Mapping[str, str] = MEASURES) -> Figure:
     """Means of all variants; bars are the 95 % intervals of their differences from the reference, which has none."""
     conditions = summary["condition"].unique()
-    measures = [measure for measure in MEASURES if measure in set(summary["measure"])]
+    measures = [measure for measure in titles if measure in set(summary["measure"])]
     size = 2.2 + 2.6 * len(measures), 0.9 + 0.26 * len(order) * len(conditions)
     figure, axes = plt.subplots(len(conditions), len(measures), figsize=size, sharey=True, squeeze=False)
     place = {name: -number for number, name in enumerate(order)}
@@ -128,7 +140,7 @@ def draw_means(summary: pd.DataFrame, order: list[str]) -> Figure:
         for _, base in rows[rows["half"] == 0].iterrows():
             axis.axvline(base["mean"], color="0.7", linewidth=1, zorder=0)
         axis.set_yticks(list(place.values()), list(place))
-        axis.set_title(f"{MEASURES[measure]}\n{condition}" if len(conditions) > 1 else MEASURES[measure], fontsize=9)
+        axis.set_title(f"{titles[measure]}\n{condition}" if len(conditions) > 1 else titles[measure], fontsize=9)
         axis.tick_params(labelsize=8)
         axis.grid(axis="x", color="0.9", linewidth=0.6)
         axis.spines[["top", "right"]].set_visible(False)
@@ -149,27 +161,40 @@ def draw_ranks(runs: pd.DataFrame) -> Figure | None:
     return figure
 
 
-def page(study: Mapping[str, Any], runs: pd.DataFrame, summary: pd.DataFrame, order: list[str]) -> str:
+def page(
+    study: Mapping[str, Any],
+    runs: pd.DataFrame,
+    summary: pd.DataFrame,
+    order: list[str],
+    titles: Mapping[str, str] = MEASURES,
+) -> str:
     """The question and the numbers, as Markdown."""
     lines = [f"# {study['question']}", ""]
     for condition, rows in summary.groupby("condition", sort=False):
         told = runs[runs["condition"] == condition]
-        alike = rows[rows["measure"] == "srcc"]["friedman"].iloc[0]
+        measures = [measure for measure in titles if measure in set(rows["measure"])]
+        ranked = rows[rows["measure"] == "srcc"].set_index("variant")
+        said = (
+            "SRCC of each dataset's test part."
+            if ranked.empty
+            else (f"Mean rank of the SRCC. All variants alike: p = {ranked['friedman'].iloc[0]:.2g} (Friedman).")
+        )
         lines += [
             f"## {condition}: {told['split'].nunique()} splits, {told['seed'].nunique()} seeds, "
             f"{told['seconds'].median():.1f} s a run",
             "",
-            f"Mean and difference from `{study['reference']}` with its 95 % interval (corrected resampled t-test); "
-            f"mean rank of the SRCC. All variants alike: p = {alike:.2g} (Friedman).",
+            f"Mean, and difference from `{study['reference']}` with its 95 % interval (corrected resampled t-test). "
+            f"{said}",
             "",
-            "| | " + " | ".join(MEASURES[m] for m in rows["measure"].unique()) + " | rank |",
-            "|---|" + "---|" * (rows["measure"].nunique() + 1),
+            "| | " + " | ".join([*(titles[m] for m in measures), *(["rank"] if len(ranked) else [])]) + " |",
+            "|---|" + "---|" * (len(measures) + (len(ranked) > 0)),
         ]
         for variant in order:
             of = rows[rows["variant"] == variant].set_index("measure")
-            cells = [_cell(of.loc[m]) if m in of.index else "" for m in rows["measure"].unique()]
-            rank = f"{of.loc['srcc', 'rank']:.1f}" if "srcc" in of.index else ""
-            lines.append(f"| {variant} | " + " | ".join(cells) + f" | {rank} |")
+            cells = [_cell(of.loc[m]) if m in of.index else "" for m in measures]
+            if len(ranked):
+                cells.append(f"{ranked.loc[variant, 'rank']:.1f}" if variant in ranked.index else "")
+            lines.append(f"| {variant} | " + " | ".join(cells) + " |")
         lines.append("")
     return "\n".join(lines)
 

@@ -25,11 +25,11 @@ from pathlib import Path
 
 import yaml
 from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf, open_dict
+from omegaconf import open_dict
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # `python experiments/study.py` looks beside this file alone
 
-from experiments.outcome import record, report
+from experiments.outcome import TOLD, record, report
 from mimi_lightning import config
 from mimi_lightning.errors import MimiError
 from mimi_lightning.progress import progress_bar
@@ -68,8 +68,11 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--seeds", type=int, help="as study.yaml says")
     parser.add_argument("--jobs", type=int, default=2, help="processes, of one thread each (%(default)s)")
     parser.add_argument("--out", type=Path, help="outputs/studies/STUDY")
-    args = parser.parse_args(argv)
+    args = parser.parse_intermixed_args(argv)
     study = yaml.safe_load((HERE / args.study / "study.yaml").read_text())
+    for given, known, what in ((args.variants, study["variants"], "--variants"), (args.on, _conditions(), "--on")):
+        if unknown := [name for name in given or () if name not in known]:
+            parser.error(f"{what} {' '.join(unknown)}: there are {', '.join(known)}")
     out = args.out or Path("outputs/studies") / args.study
     failed = run(plan(study, args, out), args.jobs)
     for reason, names in _by_reason(failed).items():
@@ -87,9 +90,13 @@ def _by_reason(failed: list[tuple[Job, str]]) -> dict[str, list[str]]:
     return reasons
 
 
+def _conditions() -> dict[str, list[str]]:
+    return yaml.safe_load((HERE / "conditions.yaml").read_text())
+
+
 def plan(study: dict, args: argparse.Namespace, out: Path) -> list[Job]:
     """All runs: those of one split and seed together, so that what is there of a study half done can be compared."""
-    conditions = yaml.safe_load((HERE / "conditions.yaml").read_text())
+    conditions = _conditions()
     variants = {name: study["variants"][name] for name in args.variants or study["variants"]}
     seeds = range(args.seeds or study["seeds"])
     return [
@@ -124,15 +131,14 @@ def train(job: Job) -> str | None:
             hydra = cfg.hydra
             with open_dict(cfg):
                 del cfg["hydra"]
-            folder = RunFolder(Path(OmegaConf.to_container(cfg, resolve=True)["paths"]["run"]))
-            if folder.finished:
-                return None
             config.check(cfg, hydra)
+            folder = RunFolder(Path(cfg.paths.run))
             begin = time.perf_counter()
             with contextlib.redirect_stdout(io.StringIO()):
-                main_job(cfg)
-        record(folder, job, time.perf_counter() - begin)
-        shutil.rmtree(folder.last.parent)
+                main_job(cfg)  # which only shows a finished run, and refuses one with other settings
+        if not (folder.path / TOLD).is_file():
+            record(folder, job, time.perf_counter() - begin)
+        shutil.rmtree(folder.last.parent, ignore_errors=True)
     except MimiError as error:
         return str(error)
     return None

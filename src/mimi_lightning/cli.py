@@ -125,6 +125,8 @@ def _compare(args: argparse.Namespace) -> int:
 
     if args.splits not in config.SPLITS[1:]:
         raise ConfigError(f"--splits {args.splits}: expected 2 to {config.SPLITS[-1]}.")
+    if len(config.load(args.overrides, args.config_dir).datasets) < 2:
+        raise ConfigError("data compare needs two datasets or more: dataset=[live,csiq].")
     words = ["backbone.freeze=all", "backbone.pool=mean_std", *args.overrides]
     settings = OmegaConf.to_container(config.load(words, args.config_dir), resolve=True)
 

@@ -59,6 +59,17 @@ def _reasons(
             f"objective {objective_name} is lowest where all proxy scores are equal: set gauge=moments, which keeps "
             "them apart."
         )
+    low, high = regressor.ends
+    if gauge.spreads and not low < 0 < high:
+        yield (
+            f"gauge {gauge_name} wants proxy scores around 0, but those of backbone {backbone} lie between {low:g} and "
+            f"{high:g}: set gauge=none, or backbone.says=score."
+        )
+    if not mapper.fits and low > 0 and objective.through_mapper:
+        yield (
+            f"mapper {mapper_name} leaves scores as they are, and those of backbone {backbone} lie between {low:g} and "
+            f"{high:g}, not on the target scale: choose a mapper such as mapper=linear, or backbone.says=score."
+        )
 
 
 def _lacking(needed: Collection[str], there: Collection[str]) -> str:

@@ -64,6 +64,7 @@ class Regressor(nn.Module, ABC):
     """
 
     judges: tuple[str, ...] = ()  # the tasks of its judgements
+    trunk: tuple[str, ...] = ()  # its modules that come before `features`
     ends: tuple[float, float] = (-2.0, 2.0)  # between which most proxy scores lie before anything was learned
     deviates: bool = False  # whether its judgements have a `std`
 

@@ -44,6 +44,7 @@ class Range(Gauge):
                 f"gauge=range pulls published ranges back to the proxy axis, but mapper {type(mapper).__name__} has no "
                 "inverse: set gauge=none."
             )
+        _refuse_settled(mapper, "range")
         return mapper
 
     def forward(
@@ -55,7 +56,7 @@ class Range(Gauge):
 
 
 class Anchor(Gauge):
-    """One dataset's mapper is no unknown: the straight line from 0..1 to its span.
+    """One dataset's mapper is no unknown: the straight line from `Regressor.ends` to its span.
 
     Args:
         dataset: name of that dataset.

@@ -48,6 +48,11 @@ def start_from(old: QualityModel, parts: Mapping[str, Any], freeze: Sequence[str
         "mapper": _agreed("mapper", old.hparams.mapper, parts["mapper"]),
         "labels": _agreed("labels", old.hparams.labels, parts["labels"]),
     }
+    anchors = [gauge.get("dataset") for gauge in (old.hparams.gauge, parts["gauge"])]
+    if anchors[0] != anchors[1]:
+        raise ConfigError(
+            f"init: the anchor is {anchors[0]} in the checkpoint and {anchors[1]} here. Set gauge as its run did."
+        )
     shared = [name for name in parts["datasets"] if name in old.names]
     datasets = dict(parts["datasets"])
     for name in shared:

@@ -167,9 +167,17 @@ class MixedDataModule(lightning.LightningDataModule):
         return limit_training(self.parts.table, limits, self.split)
 
     def training_labels(self) -> dict[str, np.ndarray]:
-        """MOS of each dataset's training part, native scale."""
+        """MOS of each dataset's training part, native scale.
+
+        Raises:
+            DatasetError: all are alike in a dataset, which no scale can be made of.
+        """
         train = self.table[self.table["part"] == "train"]
-        return {name: mos.to_numpy() for name, mos in train.groupby("dataset")["mos"]}
+        labels = {name: mos.to_numpy() for name, mos in train.groupby("dataset")["mos"]}
+        for name, mos in labels.items():
+            if np.ptp(mos) == 0:
+                raise DatasetError(f"All {len(mos)} training images of {name} have the same label, {mos[0]:g}.")
+        return labels
 
     def sizes(self) -> dict[str, int]:
         """Number of images of each dataset, all parts together."""

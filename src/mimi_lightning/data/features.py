@@ -61,12 +61,11 @@ class FeatureRows(Dataset):
 
 
 def fingerprint(regressor: Regressor, spec: Mapping[str, Any]) -> str:
-    """Hash of the network that makes features: what it was told, and all of its weights that do not learn."""
+    """Hash of the network that makes features: what it was told, and the weights that features pass."""
     told = {key: value for key, value in spec.items() if key not in AFTER}
     digest = hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode())
-    learning = {name for name, parameter in regressor.named_parameters() if parameter.requires_grad}
     for name, value in regressor.state_dict().items():
-        if name not in learning:
+        if name.partition(".")[0] in regressor.trunk:
             digest.update(name.encode() + value.cpu().numpy().tobytes())
     return digest.hexdigest()
 
@@ -86,17 +85,29 @@ def open_features(store: Path, name: str, key: Mapping[str, Any], compute: Calla
         DatasetError: the store cannot be written.
     """
     file = store / f"{name}-{hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]}.npy"
+    if (found := _load(file)) is not None:
+        return found
     try:
         store.mkdir(parents=True, exist_ok=True)
         with FileLock(store / f".{name}.lock"):
-            if not file.is_file():
-                with aside(file) as draft, draft.open("wb") as opened:
-                    np.save(opened, compute())
-        return np.load(file, mmap_mode="r")
+            if (found := _load(file)) is not None:  # another process may have computed them while this one waited
+                return found
+            features = compute()
+            with aside(file) as draft, draft.open("wb") as opened:
+                np.save(opened, features)
     except OSError as error:
         raise DatasetError(
             f"The features {file} cannot be written: {error.strerror or error}. Set data.feature_store=DIR."
         ) from error
+    return np.load(file, mmap_mode="r")
+
+
+def _load(file: Path) -> np.ndarray | None:
+    """Map a file of features into memory; None where there is none, or a damaged one."""
+    try:
+        return np.load(file, mmap_mode="r")
+    except (FileNotFoundError, ValueError, EOFError):
+        return None
 
 
 def keep_features(

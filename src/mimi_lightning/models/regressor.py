@@ -39,6 +39,8 @@ class PooledRegressor(Regressor):
         ConfigError: a word that is not known, or choices that do not go together.
     """
 
+    trunk = ("backbone", "reduce", "pool")
+
     def __init__(
         self,
         name: str,
@@ -93,6 +95,10 @@ class PooledRegressor(Regressor):
 
     def judge(self, features: Tensor) -> Judgement:
         """Judge pooled features [B, F]."""
+        if self.training and len(features) == 1 and isinstance(self.scaling, nn.BatchNorm1d):
+            raise ConfigError(
+                "backbone.pool=mean_std learns means over a batch: two pictures at least, see data.quota."
+            )
         with torch.autocast(features.device.type, enabled=False):
             hidden = self.head[:-1](self.scaling(features))
             return replace(self.reading.read(self.head[-1](hidden)), hidden=hidden)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any
@@ -100,15 +101,20 @@ class Sum(Objective):
         temperature: float = 2.0,
     ) -> None:
         super().__init__(weights, span)
-        specs = [{"name": term} if isinstance(term, str) else dict(term) for term in terms]
+        specs = [dict(term) if isinstance(term, Mapping) else {"name": term} for term in terms]
         if unknown := [spec for spec in specs if spec.get("name") not in TERMS]:
             raise ConfigError(f"objective.terms: {unknown[0].get('name')} is none of {', '.join(TERMS)}.")
         if not specs or len(factors) != len(specs):
             raise ConfigError(f"objective.factors={list(factors)}: expected as many as there are terms, {len(specs)}.")
+        if not all(isinstance(factor, (int, float)) and 0 < factor < math.inf for factor in (*factors, temperature)):
+            raise ConfigError(f"objective.factors={list(factors)}, temperature={temperature}: expected more than 0.")
         if balance not in BALANCES:
             raise ConfigError(f"objective.balance={balance}: expected {' or '.join(BALANCES)}.")
         self.labels = ["_".join(map(str, spec.values())) for spec in specs]
-        self.terms = nn.ModuleList(TERMS[spec.pop("name")](weights, span, **spec) for spec in specs)
+        try:
+            self.terms = nn.ModuleList(TERMS[spec.pop("name")](weights, span, **spec) for spec in specs)
+        except TypeError as error:
+            raise ConfigError(f"objective.terms: an argument is not known ({error}).") from error
         self.weighting = DynamicWeightAverage(len(specs), temperature) if balance == "dwa" else None
         self.register_buffer("factors", torch.tensor(factors, dtype=torch.float32), persistent=False)
         self.needs = tuple(dict.fromkeys(chain.from_iterable(term.needs for term in self.terms)))
