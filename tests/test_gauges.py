@@ -5,7 +5,7 @@ import torch
 
 from mimi_lightning.errors import ConfigError
 from mimi_lightning.gauges import Anchor, Free, Moments, Range
-from mimi_lightning.models.mappers import MINN, Anchored, Embedding, Heads, Identity, Linear
+from mimi_lightning.models.mappers import MINN, Anchored, Embedding, Heads, Identity, Linear, Logistic
 from mimi_lightning.module import QualityModel
 
 NAMES = ["csiq", "live"]
@@ -30,6 +30,11 @@ def test_ranges_are_pulled_back_through_any_inverse():
 def test_a_mapper_that_knows_its_ranges_is_believed():
     found = Range(weight=3)(TERMS, MINN(NAMES, hidden=(2,), cells=4), PROXY, ENDS, {"range": torch.tensor(0.5)})
     assert (found["range"].item(), found["loss"].item()) == (1.5, 3.5)
+
+
+def test_ends_beyond_an_asymptote_are_pulled_back_as_the_nearest():
+    found = Range()(TERMS, Logistic(NAMES), PROXY, 100 * ENDS, {})
+    assert found["range"].isfinite()
 
 
 def test_moments():

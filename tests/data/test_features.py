@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
+from mimi_lightning.data.features import FeatureRows
 from mimi_lightning.data.images import DecodedPicture, TestView
 from mimi_lightning.errors import ConfigError
 from mimi_lightning.module import QualityModel
@@ -58,6 +59,33 @@ def test_features_are_computed_once_and_anew_when_weights_views_or_images_change
     os.utime(picture, (1, 1))
     _, changed = features("name=fourth", datasets=datasets)
     assert len(changed) in (len(more), len(more) + 2)  # two, unless that picture is a reference
+
+
+@pytest.mark.parametrize("damage", [b"", b"\x93NUMPY\x01", None])
+def test_a_damaged_file_is_computed_anew(features, damage):
+    _, files = features()
+    whole = files[0].read_bytes()
+    files[0].write_bytes(whole[:-100] if damage is None else damage)
+    _, again = features("name=again")
+    assert again == files
+    assert files[0].read_bytes() == whole
+
+
+def test_another_head_and_its_averages_are_the_same_network(features):
+    folder, files = features()
+    _, again = features("name=goes_on", f"init={folder}/checkpoints/best.ckpt")
+    assert again == files
+
+
+def test_every_view_is_used_and_every_image_has_its_own():
+    features = [
+        np.arange(12.0, dtype=np.float32).reshape(2, 3, 2),
+        100 + np.arange(8.0, dtype=np.float32).reshape(2, 2, 2),
+    ]
+    rows = FeatureRows(features, np.array([0, 0, 0, 1, 1]), {"mos": np.arange(5.0)})
+    batch = rows.__getitems__([(1, 4), (1, 5), (4, 3), (0, 0)])
+    assert batch["features"].tolist() == [[2, 3], [8, 9], [106, 107], [0, 1]]
+    assert batch["mos"].tolist() == [1, 1, 4, 0]
 
 
 def test_what_learns_before_the_head_is_refused(run, tmp_path):

@@ -100,6 +100,33 @@ def test_what_was_chosen_is_shown_on_other_splits(runs):
     assert set(pd.read_csv(runs / "summary.csv")["condition"]) == {"own, splits 1 to 2", "own, splits 3 on"}
 
 
+def test_variants_of_other_datasets_are_compared_by_each_datasets_own_figure(runs):
+    told = {"question": "Which?", "reference": "base", "variants": dict.fromkeys(("good", "base")), "by_dataset": True}
+    outcome.report(told, runs)
+    assert set(pd.read_csv(runs / "summary.csv")["measure"]) == {"srcc_live"}
+    assert "| | live |" in (runs / "page.md").read_text()
+
+
+def test_what_cannot_be_compared_yet_is_said(runs):
+    told = {"question": "Which?", "reference": "gone", "variants": {"good": [], "base": []}}
+    with pytest.raises(SystemExit, match="two splits with gone in both"):
+        outcome.report(told, runs)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["mappers", "--variants", "foo"], "--variants foo: there are none, heads"),
+        (["mappers", "--on", "foo"], "--on foo: there are own, shared"),
+        (["foo"], "invalid choice"),
+    ],
+)
+def test_a_wrong_word_is_refused_before_anything_runs(words, said, capsys):
+    with pytest.raises(SystemExit):
+        study.main(words)
+    assert said in capsys.readouterr().err
+
+
 def test_nothing_finished_is_said(tmp_path):
     with pytest.raises(SystemExit, match="There is no finished run"):
         outcome.report({}, tmp_path)
