@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from mimi_lightning.data.annotations import PARTS, add_scenes, read_annotations
-from mimi_lightning.data.images import read_image
+from mimi_lightning.data.decode import read_image
 from mimi_lightning.data.partitions import Parts, Protocol, assign_parts
 from mimi_lightning.data.splits import find_leaks
 from mimi_lightning.errors import DatasetError, ScoreError

@@ -37,7 +37,7 @@ def assign_contents(annotations: pd.DataFrame, root: Path, folders: Mapping[str,
     Returns:
         Content names, aligned with the table. Equal names mean equal content, across datasets as well.
     """
-    from mimi_lightning.data.images import read_image  # only now: torch comes with it, and reports need none
+    from mimi_lightning.data.decode import read_image  # only now: torch comes with it, and reports need none
 
     known = _read_contents(root / "contents.csv")
 
