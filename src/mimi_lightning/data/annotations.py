@@ -15,7 +15,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ ANNOTATION_COLUMNS = ("dataset", "image", "mos", "std", "reference", "distortion
 NUMBERS = ("mos", "std", "level")
 TEXTS = ("image", "reference", "distortion", "scenes", "part")
 PARTS = ("train", "val", "test")
+BEYOND = 1e-3  # of the published range: how far labels may pass its ends, which are rounded
 
 
 def read_annotations(
@@ -95,6 +96,27 @@ def complete(rows: pd.DataFrame, name: str, source: Path) -> pd.DataFrame:
         outside = leaves_folder(source, table[column])
         _refuse(table[column].map(outside), table, source, f"a file outside the folder as its {column}")
     return table[list(ANNOTATION_COLUMNS)].sort_values("image", ignore_index=True)
+
+
+def check_range(name: str, mos: pd.Series, ends: Sequence[float]) -> None:
+    """Refuse labels that are not on the published scale.
+
+    Args:
+        name: name of the dataset.
+        mos: its opinion scores.
+        ends: published lowest and highest.
+
+    Raises:
+        DatasetError: a score lies beyond them by more than a thousandth of the range.
+    """
+    low, high = ends
+    found, beyond = (float(mos.min()), float(mos.max())), BEYOND * (high - low)
+    if found[0] < low - beyond or found[1] > high + beyond:
+        raise DatasetError(
+            f"Dataset '{name}': MOS runs from {found[0]:g} to {found[1]:g}, beyond the published range {low:g} to "
+            f"{high:g}. Take the labels on that scale; if these are right, "
+            f"set datasets.{name}.range=[{found[0]:g},{found[1]:g}]."
+        )
 
 
 def add_scenes(annotations: pd.DataFrame, file: Path) -> pd.DataFrame:
