@@ -1,4 +1,4 @@
-"""From an image file to RGB of 8 bits, by one rule for each kind of picture ("How pictures are read", docs/datasets.md).
+"""From an image file to RGB of 8 bits, by one rule for each kind of picture (docs/datasets.md has all of them).
 
 Nearly all pictures are RGB in their files and are passed on as the decoder gives them, without a copy.
 """
