@@ -29,7 +29,8 @@ from mimi_lightning.data.cache import CachedImages
 from mimi_lightning.data.cache_build import open_cache
 from mimi_lightning.data.check import read_digest
 from mimi_lightning.data.datamodule import ImageRows, collate
-from mimi_lightning.data.images import ImageFiles, TrainView, mirror, read_image
+from mimi_lightning.data.decode import read_image
+from mimi_lightning.data.images import ImageFiles, TrainView, mirror
 from mimi_lightning.data.miniature.contents import list_photos
 from mimi_lightning.data.sampling import MixedBatchSampler
 from mimi_lightning.progress import in_threads

@@ -134,6 +134,8 @@ def test_without_an_experiment_partitions_are_generated(checked):
         ("data.epoch=all", "data.epoch=all: expected a whole number, 1 or more, or longest|data.epoch"),
         ("data.on_error=ignore", "expected raise or skip"),
         ("splits=liqe", "splits=liqe needs splits.lists=DIR"),
+        ("splits.protocol=liqe", r"^splits\.protocol=liqe: .* Choose splits=liqe\.$"),
+        ("splits=official splits.protocol=own", r"^splits\.protocol=own: .* Choose splits=generated or liqe or "),
         ("published_splits=lique", "published_splits=lique: expected an option of splits, or null"),
         ("+data.qota=3", "Unknown key data.qota. Did you mean data.quota?"),
         ("+colour=red", "Unknown key colour"),

@@ -43,6 +43,7 @@ def damaged(miniature, tmp_path):
 def _settings(datasets, tmp_path):
     names = {"live": "databaserelease2"}
     live = {"reader": "mimi_lightning.data.owners.live.read", "folder": names["live"], "url": "", "quota": 2}
+    live["range"] = [0, 114.4147]
     splits = {"protocol": "generated", "store": tmp_path / "splits", "seed": 19901116}
     view = {"train": {"_target_": "mimi_lightning.data.images.TrainView", "resize": 512, "crop": 48}}
     view["test"] = {"_target_": "mimi_lightning.data.images.TestView", "resize": 768}
@@ -164,6 +165,14 @@ def test_without_tasks_any_word_will_do_and_batches_carry_none(miniature, tmp_pa
     assert set(data.table["distortion"]) == {"snow"}
     data.workers = 0
     assert set(next(iter(data.train_dataloader()))) == {"image", "row", "seed", "mos", "std", "dataset", "broken"}
+
+
+def test_labels_of_another_scale_are_refused_before_anything_is_learnt(miniature, tmp_path):
+    settings = _settings(miniature, tmp_path)
+    settings["datasets"]["live"]["range"] = [1, 5]
+    with pytest.raises(DatasetError, match=r"'live': MOS runs from .*, beyond the published range 1 to 5\. "):
+        train.make_data(settings).setup()
+    assert not (tmp_path / "splits").exists()
 
 
 def test_a_checkpoint_alone_scores(run, miniature):

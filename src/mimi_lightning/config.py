@@ -159,7 +159,14 @@ def _check_content(cfg: DictConfig, hydra: DictConfig) -> None:
     _drop_absent_datasets(cfg, options("dataset", search))
     if not cfg.get("datasets"):
         raise ConfigError("The mix is empty. Name at least one dataset: dataset=[live,csiq]")
-    _check_keys(OmegaConf.to_container(cfg), _definitions(cfg, hydra.runtime.choices, search), search)
+    definition = _definitions(cfg, hydra.runtime.choices, search)
+    _check_keys(OmegaConf.to_container(cfg), definition, search)
+    if cfg.splits.protocol != definition["splits"]["protocol"]:
+        protocols = options("splits", search)
+        right = cfg.splits.protocol if cfg.splits.protocol in protocols else " or ".join(protocols)
+        raise ConfigError(
+            f"splits.protocol={cfg.splits.protocol}: the name alone brings none of the lists. Choose splits={right}."
+        )
     try:
         settings = OmegaConf.to_container(cfg, resolve=True)
     except OmegaConfBaseException as error:

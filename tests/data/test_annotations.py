@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mimi_lightning.data.annotations import ANNOTATION_COLUMNS, add_scenes, complete, read_annotations
+from mimi_lightning.data.annotations import ANNOTATION_COLUMNS, add_scenes, check_range, complete, read_annotations
 from mimi_lightning.errors import DatasetError
 
 SOURCE = Path("labels.csv")
@@ -90,3 +90,15 @@ def test_scenes_of_a_file_beside_the_datasets(tmp_path):
     file.write_text("dataset,image\n")
     with pytest.raises(DatasetError, match=r"scenes\.csv lacks the column reference, scenes"):
         add_scenes(table, file)
+
+
+def test_scores_beyond_the_published_range_are_refused_but_for_its_rounding():
+    check_range("koniq", pd.Series([1.0962 - 0.003, 4.31 + 0.003]), [1.0962, 4.31])
+    for mos in ([1.0962, 4.314], [1.092, 4.31]):
+        with pytest.raises(DatasetError, match="beyond the published range"):
+            check_range("koniq", pd.Series(mos), [1.0962, 4.31])
+    other = (
+        r"^Dataset 'koniq': MOS runs from 3\.5 to 92\.4, beyond the published range 1\.0962 to 4\.31\..*=\[3\.5,92\.4\]"
+    )
+    with pytest.raises(DatasetError, match=other):
+        check_range("koniq", pd.Series([50, 92.4, 3.5]), [1.0962, 4.31])

@@ -11,6 +11,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from mimi_lightning.data.datamodule import ImageRows, collate
+from mimi_lightning.data.decode import read_image
 from mimi_lightning.data.images import (
     BILINEAR,
     DecodedPicture,
@@ -19,7 +20,6 @@ from mimi_lightning.data.images import (
     TrainView,
     mirror,
     mirrored,
-    read_image,
     resize_window,
     resized_size,
 )

@@ -175,6 +175,47 @@ def test_a_store_that_cannot_be_written_is_said(tmp_path):
         draw(tmp_path, photos())
 
 
+def test_a_stored_partition_may_be_read_by_whoever_may_read_new_files(tmp_path):
+    draw(tmp_path, photos())
+    (tmp_path / "new").touch()
+    (stored,) = (tmp_path / "splits" / "generated-1").iterdir()
+    assert stored.stat().st_mode == (tmp_path / "new").stat().st_mode
+
+
+def test_a_stored_partition_that_separates_a_reference_is_refused(tmp_path):
+    """As former versions drew it, to which I01 and i01 were two references."""
+    table = distorted("live", [f"{letter}{i}" for i in range(12) for letter in "Ii"])
+    draw(tmp_path, table)
+    with pytest.raises(
+        DatasetError, match=r"live\.csv leaks: images of the reference i\d+ stand .*\.\nDelete .*live\.csv"
+    ):
+        draw(tmp_path, table.assign(reference=table["reference"].str.lower()))
+
+
+def test_a_labelled_picture_and_what_was_made_from_it_are_one_content(tmp_path):
+    write_reference(tmp_path, "live", "r.bmp", 7)
+    table = distorted("live", ["r.bmp"], copies=2)
+    table.loc[2] = ["r.bmp", "r.bmp", "live"]
+    assert assign_contents(table, tmp_path, FOLDERS).nunique() == 1
+
+
+def test_named_contents_are_found_by_any_spelling_of_the_reference(tmp_path):
+    (tmp_path / "contents.csv").write_text("dataset,reference,content\nlive,./refs//I01.BMP,kodim01\n")
+    assert set(assign_contents(distorted("live", ["refs/i01.bmp"]), tmp_path, FOLDERS)) == {"kodim01"}
+
+
+def test_a_partition_of_many_contents_is_the_one_that_it_always_was(tmp_path):
+    """By what was drawn when the time was still quadratic in their number."""
+    followed = {column: ["test", "val", "train"] for column in SPLIT_COLUMNS}
+    given = pd.DataFrame(
+        {"dataset": "live", "image": ["a", "b", "c"], "content": [f"koniq:{i}.jpg" for i in range(3)], **followed}
+    )
+    alone, beside = photos(number=3000), photos("csiq", number=3)
+    table = partition(pd.concat([alone, beside]), tmp_path, FOLDERS, tmp_path / "splits", 7, given)
+    assert fingerprint(table, 1)[:16] == "48a26a6e66c7020c"
+    assert fingerprint(table, 10)[:16] == "7bc010862ca5be36"
+
+
 def test_a_partition_of_other_images_is_refused(tmp_path):
     draw(tmp_path, photos())
     with pytest.raises(DatasetError, match="other images"):

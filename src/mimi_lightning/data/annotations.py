@@ -3,10 +3,10 @@
 | column | meaning |
 |---|---|
 | dataset | name of the dataset |
-| image | posix path relative to the dataset's folder |
+| image | posix path relative to the dataset's folder, as the disk spells it |
 | mos | mean opinion score, native scale, higher is better |
 | std | standard deviation of the opinions, NaN when unknown |
-| reference | path of the pristine picture; the image's own path for a photograph without one |
+| reference | path of the pristine picture, spelt alike in all rows; the image's own for a photograph without one |
 | distortion | fine label, a word of the published vocabulary where one fits; "" when unknown |
 | level | strength as the owner numbers it, NaN when unknown |
 | scenes | scene labels joined by ";", "" when unknown |
@@ -15,7 +15,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mimi_lightning.data.names import Folder, plain_name
 from mimi_lightning.data.owners.folder import leaves_folder
 from mimi_lightning.errors import DatasetError
 
@@ -30,6 +31,7 @@ ANNOTATION_COLUMNS = ("dataset", "image", "mos", "std", "reference", "distortion
 NUMBERS = ("mos", "std", "level")
 TEXTS = ("image", "reference", "distortion", "scenes", "part")
 PARTS = ("train", "val", "test")
+BEYOND = 1e-3  # of the published range: how far labels may pass its ends, which are rounded
 
 
 def read_annotations(
@@ -67,14 +69,14 @@ def complete(rows: pd.DataFrame, name: str, source: Path) -> pd.DataFrame:
     Args:
         rows: a table with at least `image` and `mos`; what else is absent counts as unknown.
         name: name of the dataset.
-        source: where the rows come from, named in errors.
+        source: the dataset's folder, in which files are found by any spelling of their names; named in errors.
 
     Returns:
         The table with all `ANNOTATION_COLUMNS`, ordered by image.
 
     Raises:
         DatasetError: no rows, a column absent, an image without a name or listed twice, a score that is not finite, a
-            part unknown or missing beside others, a file outside the folder.
+            part unknown or missing beside others, a file outside the folder, a name that may be two files.
     """
     absent = [column for column in ("image", "mos") if column not in rows]
     if absent:
@@ -86,15 +88,37 @@ def complete(rows: pd.DataFrame, name: str, source: Path) -> pd.DataFrame:
         table[column] = _texts(table, column)
     for column in NUMBERS:
         table[column] = _numbers(table, column, source)
+    spelt = table.assign(**{column: _spell(table[column], Folder(source)) for column in ("image", "reference")})
     _refuse(table["image"].eq(""), table, source, "an image without a name")
-    _refuse(table["image"].duplicated(), table, source, "an image that is listed twice")
+    _refuse(spelt["image"].duplicated(), table, source, "an image that is listed twice")
     _refuse(~np.isfinite(table["mos"]), table, source, "a score that is not a finite number")
     if table["part"].any():
         _refuse(~table["part"].isin(PARTS), table, source, f"a part other than {', '.join(PARTS)}")
     for column in ("image", "reference"):
-        outside = leaves_folder(source, table[column])
-        _refuse(table[column].map(outside), table, source, f"a file outside the folder as its {column}")
-    return table[list(ANNOTATION_COLUMNS)].sort_values("image", ignore_index=True)
+        outside = leaves_folder(source, spelt[column])
+        _refuse(spelt[column].map(outside), table, source, f"a file outside the folder as its {column}")
+    return spelt[list(ANNOTATION_COLUMNS)].sort_values("image", ignore_index=True)
+
+
+def check_range(name: str, mos: pd.Series, ends: Sequence[float]) -> None:
+    """Refuse labels that are not on the published scale.
+
+    Args:
+        name: name of the dataset.
+        mos: its opinion scores.
+        ends: published lowest and highest.
+
+    Raises:
+        DatasetError: a score lies beyond them by more than a thousandth of the range.
+    """
+    low, high = ends
+    found, beyond = (float(mos.min()), float(mos.max())), BEYOND * (high - low)
+    if found[0] < low - beyond or found[1] > high + beyond:
+        raise DatasetError(
+            f"Dataset '{name}': MOS runs from {found[0]:g} to {found[1]:g}, beyond the published range {low:g} to "
+            f"{high:g}. Take the labels on that scale; if these are right, "
+            f"set datasets.{name}.range=[{found[0]:g},{found[1]:g}]."
+        )
 
 
 def add_scenes(annotations: pd.DataFrame, file: Path) -> pd.DataFrame:
@@ -116,8 +140,8 @@ def add_scenes(annotations: pd.DataFrame, file: Path) -> pd.DataFrame:
     absent = {"dataset", "reference", "scenes"} - set(table.columns)
     if absent:
         raise DatasetError(f"{file} lacks the column {', '.join(sorted(absent))}.")
-    known = {(row.dataset, row.reference): row.scenes for row in table.itertuples()}
-    keys = zip(annotations["dataset"], annotations["reference"], annotations["scenes"], strict=True)
+    known = {(row.dataset, plain_name(row.reference)): row.scenes for row in table.itertuples()}
+    keys = zip(annotations["dataset"], annotations["reference"].map(plain_name), annotations["scenes"], strict=True)
     return annotations.assign(scenes=[known.get((dataset, reference), own) for dataset, reference, own in keys])
 
 
@@ -137,6 +161,14 @@ def _texts(table: pd.DataFrame, column: str) -> pd.Series:
         return table["image"] if column == "reference" else pd.Series("", index=table.index, dtype=object)
     texts = table[column].astype(object)
     return texts.where(texts.notna(), "").astype(str)
+
+
+def _spell(names: pd.Series, folder: Folder) -> pd.Series:
+    """Write names that are one alike: as the disk spells the file, or as the first of them where there is none."""
+    spelt, common = {}, {}
+    for name in sorted(names.unique()):
+        spelt[name] = (folder.find(name) if name else name) or common.setdefault(plain_name(name), name)
+    return names.map(spelt)
 
 
 def _numbers(table: pd.DataFrame, column: str, source: Path) -> pd.Series:

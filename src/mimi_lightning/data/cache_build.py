@@ -23,13 +23,15 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 
 from mimi_lightning.data.cache import MARK, TAIL, CachedImages, Entry, PixelFile
+from mimi_lightning.data.decode import is_plain
 from mimi_lightning.data.images import ImageFiles, file_facts
 from mimi_lightning.errors import DatasetError
 from mimi_lightning.progress import in_threads
 
 REMEDY = "Set data.cache=DIR to a folder with more room, or data.cache=null to do without."
 
-RECIPE = 1  # counts changes of what is stored
+RECIPE = 2  # counts changes of what is stored
+FORMER = 1  # recipe of caches that hold the same pixels of plain pictures, and others of the rest
 
 console = Console(stderr=True)
 
@@ -106,21 +108,25 @@ class Wanted:
         return len(self.images)
 
     def current(self, path: Path) -> PixelFile | None:
-        """The cache that is there, if it is complete and was made in the same way."""
+        """The cache that is there, if it is complete and was made in the same way, or nearly."""
         try:
             cache = PixelFile(path)
         except DatasetError:
             return None
-        return cache if cache.settings == self.settings else None
+        return cache if cache.settings in (self.settings, {**self.settings, "recipe": FORMER}) else None
 
     def found(self, cache: PixelFile | None, row: int) -> Entry | None:
-        """Entry of an image in a cache, unless its file has changed."""
+        """Entry of an image in a cache, unless its file has changed or is read in another way since."""
         entry = cache.images.get(self.images[row]) if cache else None
-        return entry if entry and (entry.bytes, entry.mtime) == self.facts[row] else None
+        if entry is None or (entry.bytes, entry.mtime) != self.facts[row]:
+            return None
+        return entry if cache.settings == self.settings or is_plain(self.files.paths[row]) else None
 
     def all_found(self, cache: PixelFile | None) -> bool:
         """Whether a cache holds every image as it is now."""
-        return cache is not None and all(self.found(cache, row) for row in range(len(self)))
+        if cache is None or cache.settings != self.settings:
+            return False
+        return all(self.found(cache, row) for row in range(len(self)))
 
 
 def _build(path: Path, wanted: Wanted, old: PixelFile | None) -> None:

@@ -14,15 +14,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mimi_lightning.data.annotations import PARTS, add_scenes, read_annotations
-from mimi_lightning.data.images import read_image
+from mimi_lightning.data.annotations import PARTS, add_scenes, check_range, read_annotations
+from mimi_lightning.data.decode import read_image
 from mimi_lightning.data.partitions import Parts, Protocol, assign_parts
 from mimi_lightning.data.splits import find_leaks
 from mimi_lightning.errors import DatasetError, ScoreError
 from mimi_lightning.metrics import srcc
 from mimi_lightning.progress import in_threads
 
-BEYOND = 1e-3  # of the published range: how far labels may pass its ends, which are rounded
 THIN = 8  # of so many rows one is hashed at first: hashing all of them takes half as long as decoding them
 
 
@@ -199,10 +198,10 @@ def _look_at_labels(finding: Finding, rows: pd.DataFrame) -> None:
     finding.images = len(rows)
     finding.references = rows["reference"].nunique()
     finding.labels = [float(rows["mos"].min()), float(rows["mos"].max())]
-    low, high = finding.range
-    if finding.labels[0] < low - BEYOND * (high - low) or finding.labels[1] > high + BEYOND * (high - low):
-        found = " to ".join(f"{label:g}" for label in finding.labels)
-        finding.problems.append(f"MOS runs from {found}, beyond the published range {low:g} to {high:g}.")
+    try:
+        check_range(finding.dataset, rows["mos"], finding.range)
+    except DatasetError as error:
+        finding.problems.append(str(error))
     by_level = _srcc_with_level(rows)
     if not math.isnan(by_level):
         finding.direction = f"SRCC {by_level:+.2f} with the level of distortion"

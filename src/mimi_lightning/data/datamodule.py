@@ -16,7 +16,7 @@ from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate, get_worker_info
 
-from mimi_lightning.data.annotations import add_scenes, read_annotations
+from mimi_lightning.data.annotations import add_scenes, check_range, read_annotations
 from mimi_lightning.data.cache import CachedImages
 from mimi_lightning.data.cache_build import open_cache
 from mimi_lightning.data.features import FeatureRows
@@ -91,7 +91,7 @@ class MixedDataModule(lightning.LightningDataModule):
     """Six (or any) IQA datasets as one stream of mixed batches.
 
     Args:
-        datasets: of each dataset its reader, folder, url and quota, perhaps its table and limit (conf/dataset).
+        datasets: of each dataset its reader, folder, url, range and quota, perhaps its table and limit (conf/dataset).
         split: 1..10.
         seed: of the order of images and of their random views.
         root: folder that holds the datasets' folders.
@@ -148,6 +148,8 @@ class MixedDataModule(lightning.LightningDataModule):
             read_annotations(name, d["reader"], self.root / d["folder"], d["url"], d.get("table"))
             for name, d in self.datasets.items()
         ]
+        for (name, d), rows in zip(self.datasets.items(), tables, strict=True):
+            check_range(name, rows["mos"], d["range"])
         table = add_scenes(pd.concat(tables, ignore_index=True), self.root / "scenes.csv")
         self.table = self._assign_parts(table) if self.protocol else table.assign(part="test")
         self.facts = {

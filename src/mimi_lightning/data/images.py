@@ -14,8 +14,9 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from mimi_lightning.data.decode import image_size, read_image
 from mimi_lightning.errors import DatasetError
 
 Size = tuple[int, int]  # width, height
@@ -72,27 +73,9 @@ class DecodedPicture:
         return torch.from_numpy(np.stack([np.asarray(band) for band in bands]))
 
 
-def read_image(path: Path) -> Image.Image:
-    """Decode a picture to RGB.
-
-    Raises:
-        DatasetError: the file is missing, truncated or no picture; names the path.
-    """
-    try:
-        with Image.open(path) as image:
-            image.load()
-            return image if image.mode == "RGB" else image.convert("RGB")
-    except _UNREADABLE as error:
-        raise _explained(path, error) from error
-
-
 def picture_size(path: Path, resize: int) -> Size:
-    """(width, height) of a picture after the adaptive resize, from its header; errors as `read_image`."""
-    try:
-        with Image.open(path) as image:
-            return resized_size(image.size, resize)
-    except _UNREADABLE as error:
-        raise _explained(path, error) from error
+    """(width, height) of a picture after the adaptive resize, from its header; errors as `image_size`."""
+    return resized_size(image_size(path), resize)
 
 
 def file_facts(path: str) -> tuple[int, int]:
@@ -220,12 +203,3 @@ class TestView:
     def __call__(self, picture: Picture, seed: int = 0) -> torch.Tensor:
         """Take all of a picture: uint8 [3, height, width]."""
         return picture.window((0, 0, *picture.size))
-
-
-_UNREADABLE = (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError)
-
-
-def _explained(path: Path, error: Exception) -> DatasetError:
-    if isinstance(error, FileNotFoundError):
-        return DatasetError(f"The image {path} is missing.")
-    return DatasetError(f"The image {path} cannot be read: {error}")

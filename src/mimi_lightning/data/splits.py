@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import tempfile
+import uuid
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,7 +19,10 @@ import numpy as np
 import pandas as pd
 
 from mimi_lightning.config import SPLITS
+from mimi_lightning.data.decode import read_image
+from mimi_lightning.data.names import plain_name
 from mimi_lightning.errors import DatasetError
+from mimi_lightning.files import aside
 
 SHARES = {"train": 0.7, "val": 0.1, "test": 0.2}
 SPLIT_COLUMNS = [f"split{split:02d}" for split in SPLITS]
@@ -37,20 +40,20 @@ def assign_contents(annotations: pd.DataFrame, root: Path, folders: Mapping[str,
     Returns:
         Content names, aligned with the table. Equal names mean equal content, across datasets as well.
     """
-    from mimi_lightning.data.images import read_image  # only now: torch comes with it, and reports need none
-
     known = _read_contents(root / "contents.csv")
 
     def name(dataset: str, reference: str, own: bool) -> str:
-        if (dataset, reference) in known:
-            return known[dataset, reference]
+        if (dataset, plain_name(reference)) in known:
+            return known[dataset, plain_name(reference)]
         path = root / folders[dataset] / reference
         if own or not os.path.isfile(path):  # Path.is_file fails on words that are too long for a name
             return f"{dataset}:{reference}"
         pixels = read_image(path)
         return hashlib.sha256(repr(pixels.size).encode() + pixels.tobytes()).hexdigest()[:16]
 
-    own = annotations["reference"] == annotations["image"]
+    # A labelled picture that others were made from is their reference, not a photograph by itself.
+    shared = annotations.duplicated(["dataset", "reference"], keep=False)
+    own = (annotations["reference"] == annotations["image"]) & ~shared
     rows = list(zip(annotations["dataset"], annotations["reference"], own, strict=True))
     names = {row: name(*row) for row in dict.fromkeys(rows)}
     return pd.Series([names[row] for row in rows], index=annotations.index, name="content", dtype=object)
@@ -151,14 +154,14 @@ def _draw(rows: pd.DataFrame, contents: pd.Series, drawn: pd.DataFrame, seed: in
 def _deal(names: np.ndarray, fixed: Mapping[str, str]) -> dict[str, str]:
     """Give each content to the part that is empty or else lacks most of its share, the fixed ones first."""
     lacking = {part: share * len(names) for part, share in SHARES.items()}
-    parts = dict(fixed)
+    parts, empty = dict(fixed), SHARES.keys() - set(fixed.values())
     for part in fixed.values():
         lacking[part] -= 1
     for name in names:
         if name not in parts:
-            empty = lacking.keys() - set(parts.values())
-            parts[name] = max(lacking, key=lambda part: (part in empty, lacking[part]))
-            lacking[parts[name]] -= 1
+            parts[name] = part = max(lacking, key=lambda part: (part in empty, lacking[part]))
+            lacking[part] -= 1
+            empty = empty - {part}
     return parts
 
 
@@ -169,7 +172,7 @@ def _read_contents(path: Path) -> dict[tuple[str, str], str]:
     absent = {"dataset", "reference", "content"} - set(table.columns)
     if absent:
         raise DatasetError(f"{path} lacks the column {', '.join(sorted(absent))}.")
-    return {(row.dataset, row.reference): row.content for row in table.itertuples()}
+    return {(row.dataset, plain_name(row.reference)): row.content for row in table.itertuples()}
 
 
 def _read(path: Path, rows: pd.DataFrame) -> pd.DataFrame:
@@ -180,17 +183,23 @@ def _read(path: Path, rows: pd.DataFrame) -> pd.DataFrame:
     table = pd.read_csv(io.StringIO(body), dtype=str)
     if set(table["image"]) != set(rows["image"]):
         raise DatasetError(f"The stored partition {path} is of other images than the folder holds now.\n{remedy}")
+    references = table["image"].map(rows.set_index("image")["reference"])
+    for column, reference, _ in find_leaks(table.assign(content=references)):
+        raise DatasetError(
+            f"The stored partition {path} leaks: images of the reference {reference} stand in two parts of {column}: a "
+            f"former version took two spellings of its name for two references.\n{remedy}"
+        )
     return table
 
 
 def _write(table: pd.DataFrame, path: Path) -> None:
     """Write in one step, so that no other process of a sweep reads a half."""
     body = table.to_csv(index=False, lineterminator="\n")
+    own = path.with_name(f".{path.name}.{uuid.uuid4().hex}")  # others may write the same partition at this moment
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8", newline="\n") as file:
+        with aside(path, own) as draft, draft.open("w", encoding="utf-8", newline="\n") as file:
             file.write(HASH_LINE + hashlib.sha256(body.encode()).hexdigest() + "\n" + body)
-        os.replace(file.name, path)
     except OSError as error:
         raise DatasetError(
             f"The partition cannot be stored in {path.parent}: {error.strerror}.\n"

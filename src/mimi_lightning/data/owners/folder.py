@@ -7,6 +7,7 @@ import re
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
+from mimi_lightning.data.names import plain_name
 from mimi_lightning.errors import DatasetError
 
 PICTURES = (".bmp", ".png", ".jpg", ".jpeg")
@@ -29,7 +30,7 @@ def list_pictures(folder: Path) -> list[str]:
 
 
 def match_pictures(labels: Path, folder: Path, labelled: Collection[str], found: Collection[str]) -> None:
-    """Refuse labels and pictures that do not belong together.
+    """Refuse labels and pictures that do not belong together, however their names are spelt.
 
     Args:
         labels: the label file, named in the error.
@@ -40,10 +41,14 @@ def match_pictures(labels: Path, folder: Path, labelled: Collection[str], found:
     Raises:
         DatasetError: a label without a picture or a picture without a label; gives both counts and an example.
     """
-    missing, unlabelled = set(labelled) - set(found), set(found) - set(labelled)
-    if not missing and not unlabelled:
+    missing, unlabelled = (
+        {plain_name(str(name)): name for name in some}
+        for some in (set(labelled) - set(found), set(found) - set(labelled))
+    )
+    if missing.keys() == unlabelled.keys():
         return
-    fault = f"no picture {min(missing)}" if missing else f"no label for {min(unlabelled)}"
+    absent = sorted(missing[name] for name in missing.keys() - unlabelled.keys())
+    fault = f"no picture {absent[0]}" if absent else f"no label for {unlabelled[min(unlabelled.keys() - missing)]}"
     raise DatasetError(
         f"{labels} labels {len(set(labelled))} pictures, but {folder} holds {len(set(found))}: there is {fault}. "
         "Unpack the dataset again."

@@ -38,7 +38,7 @@ CODES = (  # code 01 first
     "sharpness",
     "contrast",
 )
-DISTORTED = re.compile(r"I\d+_(\d\d)_(\d\d)\.png")
+DISTORTED = re.compile(r"I\d+_(\d\d)_(\d\d)\.png", re.IGNORECASE)
 
 
 def read(folder: Path, root_of_var: bool = False) -> pd.DataFrame:

@@ -7,6 +7,7 @@ from string import Formatter
 
 import pandas as pd
 
+from mimi_lightning.data.names import Folder
 from mimi_lightning.data.owners.folder import label_file
 from mimi_lightning.data.owners.sheets import read_csv, read_sheet
 from mimi_lightning.errors import DatasetError
@@ -33,8 +34,10 @@ def read(folder: Path, *, file: str, **columns: str | int) -> pd.DataFrame:
     rows = pd.DataFrame({column: _fill(table, where, column, path) for column, where in columns.items()})
     if "part" in rows:
         rows["part"] = rows["part"].str.lower().replace({"training": "train", "validation": "val", "valid": "val"})
+    find = Folder(folder).find
     for image in rows.get("image", ()):
-        if not (folder / str(image)).is_file():
+        found = find(str(image))
+        if found is None or not (folder / found).is_file():
             raise DatasetError(f"{path} labels {image}, but there is no such file in {folder}.")
     return rows
 
