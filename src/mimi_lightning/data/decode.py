@@ -65,7 +65,10 @@ def is_plain(path: Path) -> bool:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16") or (image.format, image.mode) == ("PNG", "I"):  # as older versions of Pillow call it
+    if image.mode.startswith("I;16") or (image.format, image.mode) == (
+        "PNG",
+        "I",
+    ):  # as older versions of Pillow call it
         image = Image.fromarray(((np.asarray(image, np.uint32) + 128) // 257).astype(np.uint8))
     elif image.mode in ("I", "F"):
         raise ValueError("its numbers have 32 bits, and which of them is white is not known. Save it with 8 or 16 bits")

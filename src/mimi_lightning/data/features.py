@@ -20,7 +20,6 @@ from filelock import FileLock
 from torch.utils.data import Dataset
 
 from mimi_lightning.contracts import Regressor
-from mimi_lightning.data.decode import is_plain
 from mimi_lightning.data.images import file_facts, mirrored
 from mimi_lightning.data.sampling import Draw
 from mimi_lightning.errors import DatasetError
@@ -141,18 +140,13 @@ def keep_features(
         for number, name in enumerate(data.names):
             rows = np.flatnonzero(numbers == number)
             paths = data.images[view.resize].paths[rows]
-            files = [(image, *_facts(path)) for image, path in zip(data.table["image"][rows], paths, strict=True)]
+            files = [(image, *file_facts(path)) for image, path in zip(data.table["image"][rows], paths, strict=True)]
             key = {"network": network, "view": [type(view).__name__, vars(view)], "views": times, "files": files}
             compute = partial(_compute, data, regressor, view, rows, times, device, f"Features of {name}")
             features.append(open_features(store, f"{name}-{type(view).__name__}", key, compute))
         kept[view] = FeatureRows(features, numbers, data.facts)
     regressor.train(training)
     return kept
-
-
-def _facts(path: str) -> tuple[int, int] | tuple[int, int, str]:
-    """Facts of a file; those that are no plain pictures were read in another way by former versions."""
-    return file_facts(path) if is_plain(path) else (*file_facts(path), "as seen")
 
 
 @torch.no_grad()
