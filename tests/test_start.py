@@ -150,6 +150,7 @@ def test_nothing_left_to_learn_is_said(old):
     before = QualityModel.load(old)
     spec = {"_target_": "mimi_lightning.models.mappers.Identity"}
     regression = {"_target_": "mimi_lightning.objectives.Regression"}
-    plain = QualityModel(**parts_of(before, mapper=spec, objective=regression))
+    free = {"_target_": "mimi_lightning.gauges.Free"}
+    plain = QualityModel(**parts_of(before, mapper=spec, objective=regression, gauge=free))
     with pytest.raises(ConfigError, match="leaves nothing to learn"):
         start_from(plain, dict(plain.hparams), ["regressor"])

@@ -109,7 +109,7 @@ def test_variants_of_other_datasets_are_compared_by_each_datasets_own_figure(run
 
 def test_what_cannot_be_compared_yet_is_said(runs):
     told = {"question": "Which?", "reference": "gone", "variants": {"good": [], "base": []}}
-    with pytest.raises(SystemExit, match="two splits with gone in both"):
+    with pytest.raises(SystemExit, match="two splits are needed, and gone in each of them"):
         outcome.report(told, runs)
 
 
