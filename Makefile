@@ -16,7 +16,7 @@ photos: $(BIN)/.miniature ## Get 44 photographs for data=miniature_study (Debian
 	$(BIN)/python experiments/miniature/photos.py
 
 test: $(BIN)/.dev ## Run the test suite
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(or $(ARGS),-n 2)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(or $(ARGS),-n 2 --dist worksteal)
 
 mutants: $(BIN)/.mutants ## Change the mathematics, metrics, samplers and splits, and count what no test notices (hours)
 	OMP_NUM_THREADS=1 $(BIN)/mutmut run $(ARGS)
