@@ -22,20 +22,25 @@ class Free(Gauge):
         return dict(terms)
 
 
-class Range(Gauge):
-    """The published ranges of all datasets, pulled back to the proxy axis, should coincide: see `range_spread`.
-
-    Source: Chen, Xiao, Shen, Wang, "Monotonic and Invertible Network", IJCV 133(11), 2025.
+class Weighed(Gauge):
+    """A gauge that is a term of the loss.
 
     Args:
         weight: of this term.
     """
 
-    through_mapper = True
-
     def __init__(self, weight: float = 1.0) -> None:
         super().__init__()
         self.weight = weight
+
+
+class Range(Weighed):
+    """The published ranges of all datasets, pulled back to the proxy axis, should coincide: see `range_spread`.
+
+    Source: Chen, Xiao, Shen, Wang, "Monotonic and Invertible Network", IJCV 133(11), 2025.
+    """
+
+    through_mapper = True
 
     def pin(self, mapper: Mapper) -> Mapper:
         """Refuse a mapper without an inverse; see `Gauge.pin`."""
@@ -78,18 +83,10 @@ class Anchor(Gauge):
     forward = Free.forward
 
 
-class Moments(Gauge):
-    """The proxy scores of a batch should have mean m = 0 and standard deviation s = 1: m^2 + (s - 1)^2.
-
-    Args:
-        weight: of this term.
-    """
+class Moments(Weighed):
+    """The proxy scores of a batch should have mean m = 0 and standard deviation s = 1: m^2 + (s - 1)^2."""
 
     spreads = True
-
-    def __init__(self, weight: float = 1.0) -> None:
-        super().__init__()
-        self.weight = weight
 
     def pin(self, mapper: Mapper) -> Mapper:
         """Refuse a mapper that keeps scores on the target scale; see `Gauge.pin`."""

@@ -69,11 +69,11 @@ def _run(run: RunFolder, settings: Settings) -> None:
     data.setup()
     if old:
         refuse_seen(settings["init"], data.table)
-    if _leads():
-        run.record(settings, data.table[["dataset", "image", "part", "mos"]])
     # Only now: building datasets or a cache, which happens once, may draw random numbers.
     lightning.seed_everything(settings["seed"], workers=True, verbose=False)
     model = make_model(settings, data, old)
+    if _leads():  # not before: a combination of parts that is refused leaves nothing of itself
+        run.record(settings, data.table[["dataset", "image", "part", "mos"]])
     trainer = _make_trainer(run, settings)
     if settings["data"]["features"]:
         views = {data.train_view: settings["data"]["views"], data.test_view: 1}

@@ -41,8 +41,8 @@ def test_every_variant_is_a_configuration(file, tmp_path):
 
     told = yaml.safe_load(file.read_text())
     args = argparse.Namespace(on=None, variants=None, splits=1, seeds=1, words=[])
-    for job in study.plan(told, args, tmp_path):
-        config.load(job.override())
+    jobs = study.plan(told, args, tmp_path)
+    assert [config.load(job.override()).seed for job in jobs] == [study.SEED] * len(jobs)
 
 
 def test_jobs_of_one_split_stand_together(tmp_path):

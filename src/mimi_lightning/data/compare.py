@@ -98,11 +98,12 @@ def compare_datasets(
     names = sorted(table["dataset"].unique())
     dataset, mos = table["dataset"].to_numpy(), table["mos"].to_numpy()
     rows = []
+    targets = {split: _z_scores(mos, dataset, part.to_numpy() == "train") for split, part in parts.items()}
     jobs = [(split, *source) for split in parts for source in _sources(names)]
     with progress_bar(progress) as bar:
         for split, learned, sources in bar.track(jobs, description="Regressions"):
             train, test = (parts[split].to_numpy() == name for name in ("train", "test"))
-            target = _z_scores(mos, dataset, train)
+            target = targets[split]
             used = train & np.isin(dataset, sources)
             model = make_pipeline(StandardScaler(), RidgeCV(PENALTIES)).fit(features[used], target[used])
             for tested in sorted({*names} - {*sources}) if learned == OTHERS else names:
