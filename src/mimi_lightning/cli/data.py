@@ -1,45 +1,18 @@
-"""The toolbox: `python -m mimi_lightning VERB ...`; without a verb, `python -m mimi_lightning` trains.
-
-Every verb is one function that adds its parser and one that does its work. Nothing heavy is imported here, so that
-`--help` answers at once.
-"""
+"""`data make-miniature`, `data check`, `data compare`: what prepares datasets."""
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from mimi_lightning.cli.words import CONFIG_DIR, PROGRAM
 from mimi_lightning.errors import ConfigError
 
-CONFIG_DIR = {"metavar": "DIR", "type": Path, "help": "holds dataset/NAME.yaml of datasets of your own"}
-PROGRAM = "python -m mimi_lightning"
-EVALUATE = ("checkpoint", "labels", "out")  # keys that are evaluate's own
 
-
-def main(argv: list[str]) -> int:
-    """Run one verb.
-
-    Args:
-        argv: the words after the program's name, the verb first.
-
-    Returns:
-        The exit code.
-
-    Raises:
-        MimiError: for the caller to print.
-    """
-    parser = argparse.ArgumentParser(prog=PROGRAM, description="Tools around training.")
-    verbs = parser.add_subparsers(metavar="VERB", required=True)
-    for add in VERBS.values():
-        add(verbs)
-    args = parser.parse_args(argv)
-    return args.run(args)
-
-
-def _add_data(verbs: Any) -> None:
+def add(verbs: Any) -> None:
+    """Add the parser of this verb."""
     data = verbs.add_parser("data", help="prepare datasets")
     actions = data.add_subparsers(metavar="ACTION", required=True)
     make = actions.add_parser(
@@ -139,89 +112,3 @@ def _compare(args: argparse.Namespace) -> int:
     else:
         show(comparison)
     return 0
-
-
-def _add_evaluate(verbs: Any) -> None:
-    evaluate = verbs.add_parser(
-        "evaluate",
-        help="score datasets with a checkpoint, trained on or not",
-        description="Score datasets with a checkpoint and write a table of predictions, which `report` lays out. "
-        "Images that the model was trained on are left out.",
-        usage=f"{PROGRAM} evaluate checkpoint=FILE [labels=FILE] [out=CSV] [KEY=VALUE ...]",
-    )
-    evaluate.add_argument(
-        "words",
-        metavar="KEY=VALUE",
-        nargs="+",
-        help="checkpoint=FILE of a run; labels=FILE, its labels.csv, if it lies elsewhere; out=CSV; and as in "
-        "training: data=miniature, dataset=[tid2013], paths.datasets=DIR, trainer=gpu",
-    )
-    evaluate.add_argument("--config-dir", **CONFIG_DIR)
-    evaluate.set_defaults(run=_evaluate)
-
-
-def _evaluate(args: argparse.Namespace) -> int:
-    from omegaconf import OmegaConf
-
-    from mimi_lightning import config
-
-    own = {key: Path(value) for key, _, value in (word.partition("=") for word in args.words) if key in EVALUATE}
-    if "checkpoint" not in own:
-        raise ConfigError("evaluate needs checkpoint=FILE, such as outputs/mimi/resnet34/split03/checkpoints/best.ckpt")
-    cfg = config.load([word for word in args.words if word.partition("=")[0] not in EVALUATE], args.config_dir)
-
-    from mimi_lightning.scoring import evaluate
-
-    print(f"predictions {evaluate(settings=OmegaConf.to_container(cfg, resolve=True), **own)}")
-    return 0
-
-
-def _add_report(verbs: Any) -> None:
-    report = verbs.add_parser(
-        "report",
-        help="the numbers and plots of many runs",
-        description="Find all finished runs below the folders, or read tables of predictions (columns dataset, split, "
-        "mos, proxy; perhaps run, image, prediction, aligned, distortion, level), and write report.html, figures, and "
-        "the numbers as CSV, JSON, Markdown and LaTeX.",
-    )
-    report.add_argument("sources", metavar="DIR|CSV", type=Path, nargs="*", help="folders of runs, or tables")
-    report.add_argument("--out", metavar="DIR", type=Path, help="where to write (`report` in the first source)")
-    report.add_argument("--images", metavar="DIR", type=Path, help="root of the datasets, for tables without a run")
-    report.add_argument(
-        "--alignment",
-        metavar="FILE",
-        type=Path,
-        help="ratings across datasets: name_mos_test.txt of the re-annotated set, or hidden_quality.csv",
-    )
-    report.add_argument(
-        "--lists", metavar="DIR", type=Path, help="published lists: aligns their labels without any run"
-    )
-    report.add_argument(
-        "--fits",
-        choices=("least", "published"),
-        default="least",
-        help="logistic fits of PLCC and RMSE: of least residual, or from the one published start, to compare with "
-        "published figures (%(default)s)",
-    )
-    report.add_argument("--config-dir", **CONFIG_DIR)
-    report.set_defaults(run=_report)
-
-
-def _report(args: argparse.Namespace) -> int:
-    from mimi_lightning.evaluation.alignment import align_lists
-    from mimi_lightning.evaluation.report import report, show_alignment
-
-    if args.sources:
-        report(args.sources, args.out, (), args.alignment, args.lists, args.images, args.fits, args.config_dir)
-    elif args.alignment is not None and args.lists is not None:
-        show_alignment(align_lists(args.lists, args.alignment))
-    else:
-        raise ConfigError("report needs DIR or CSV; without any run, --alignment FILE and --lists DIR.")
-    return 0
-
-
-VERBS: dict[str, Callable[[Any], None]] = {
-    "data": _add_data,
-    "evaluate": _add_evaluate,
-    "report": _add_report,
-}

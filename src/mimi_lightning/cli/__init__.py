@@ -1,0 +1,34 @@
+"""The toolbox: `python -m mimi_lightning VERB ...`; without a verb, `python -m mimi_lightning` trains.
+
+A file here is a verb, with `add`, which adds its parser, and what it does. Nothing heavy is imported at their tops, so
+that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from mimi_lightning.cli import data, evaluate, report
+from mimi_lightning.cli.words import PROGRAM
+
+VERBS = {"data": data, "evaluate": evaluate, "report": report}
+
+
+def main(argv: list[str]) -> int:
+    """Run one verb.
+
+    Args:
+        argv: the words after the program's name, the verb first.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        MimiError: for the caller to print.
+    """
+    parser = argparse.ArgumentParser(prog=PROGRAM, description="Tools around training.")
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
+    for verb in VERBS.values():
+        verb.add(verbs)
+    args = parser.parse_args(argv)
+    return args.run(args)
