@@ -61,7 +61,8 @@ def _one_message(words: Sequence[str] = ()) -> Iterator[None]:
         if os.environ.get("MIMI_DEBUG") == "1":
             raise
         if isinstance(error, KeyboardInterrupt):
-            print("\nInterrupted. The same command goes on from where it was.", file=sys.stderr)
+            tool = words and words[0] in cli.VERBS  # which writes when it is done
+            print("\nInterrupted." + ("" if tool else " The same command goes on from where it was."), file=sys.stderr)
             sys.exit(INTERRUPTED)
         message = str(error) if isinstance(error, MimiError) else config.explain(error, words)
         print(f"Error: {message}", file=sys.stderr)

@@ -159,6 +159,7 @@ def _check_content(cfg: DictConfig, hydra: DictConfig) -> None:
     _drop_absent_datasets(cfg, options("dataset", search))
     if not cfg.get("datasets"):
         raise ConfigError("The mix is empty. Name at least one dataset: dataset=[live,csiq]")
+    _refuse_twice(hydra.overrides.task)
     definition = _definitions(cfg, hydra.runtime.choices, search)
     _check_keys(OmegaConf.to_container(cfg), definition, search)
     if cfg.splits.protocol != definition["splits"]["protocol"]:
@@ -172,6 +173,15 @@ def _check_content(cfg: DictConfig, hydra: DictConfig) -> None:
     except OmegaConfBaseException as error:
         raise ConfigError(f"The configuration cannot be resolved: {error}") from error
     check_values(settings, SPLITS, options("splits", search))
+
+
+def _refuse_twice(words: Iterable[str]) -> None:
+    """Refuse an option that is named twice in a group of several; Hydra takes it once."""
+    for word in words:
+        group, _, options = word.partition("=")
+        named = [option.strip() for option in options.strip("[]").split(",")]
+        if group in SEVERAL and (twice := {option for option in named if named.count(option) > 1}):
+            raise ConfigError(f"{word}: {' and '.join(sorted(twice))} is named twice.")
 
 
 def _definitions(cfg: DictConfig, choices: DictConfig, search: list[str]) -> dict:
@@ -202,13 +212,16 @@ def _check_keys(node: dict, definition: dict, search: list[str], prefix: str = "
         defined = definition[key]
         if isinstance(value, dict) and isinstance(defined, dict):
             _check_keys(value, defined, search, f"{path}.")
-        elif not _same_kind(value, defined):
-            raise ConfigError(f"{path}={value}: expected {_kind(defined)}, such as {defined}.")
+        elif not _same_kind(value, defined, free=path.startswith("trainer.")):  # where null is Lightning's default
+            given = "null" if value is None else value
+            raise ConfigError(f"{path}={given}: expected {_kind(defined)}, such as {defined}.")
 
 
-def _same_kind(value: Any, defined: Any) -> bool:
-    """Whether a value may stand where the definition has another; words are left to `rules`."""
-    if value is None or defined is None or isinstance(defined, str):
+def _same_kind(value: Any, defined: Any, free: bool) -> bool:
+    """Whether a value may stand where the definition has another; words are left to `rules`, and null if it is free."""
+    if value is None:
+        return defined is None or free
+    if defined is None or isinstance(defined, str):
         return not isinstance(value, (dict, list)) or defined is None
     return _kind(value) == _kind(defined) or (isinstance(value, str) and "${" in value)
 

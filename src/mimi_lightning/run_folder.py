@@ -5,8 +5,8 @@ from __future__ import annotations
 import inspect
 import json
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -21,7 +21,7 @@ from omegaconf import OmegaConf
 
 from mimi_lightning import config
 from mimi_lightning.data.miniature import make_miniature
-from mimi_lightning.errors import ConfigError
+from mimi_lightning.errors import ConfigError, MimiError
 from mimi_lightning.files import aside
 from mimi_lightning.renamed import renamed, with_gauge
 
@@ -102,7 +102,9 @@ class RunFolder:
         Raises:
             ConfigError: another process holds it.
         """
+        made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         self.path.mkdir(parents=True, exist_ok=True)
+        before = set(self.path.rglob("*"))
         lock = FileLock(self.path / LOCK)
         try:
             lock.acquire(timeout=0)
@@ -113,6 +115,10 @@ class RunFolder:
             ) from error
         try:
             yield
+        except MimiError:
+            if not (self.finished or self.last.is_file()):
+                self._leave_as(before, made)
+            raise
         finally:
             lock.release()
 
@@ -162,6 +168,17 @@ class RunFolder:
     def _record_settings(self, settings: Settings) -> None:
         with aside(self.path / SETTINGS) as draft:
             OmegaConf.save(OmegaConf.create({**settings, "overwrite": False}), draft)
+
+    def _leave_as(self, before: set[Path], made: Sequence[Path]) -> None:
+        """Take away what a refused command wrote, and the folders that it made, innermost first.
+
+        The lock goes while it is held: who wants it next makes a new one.
+        """
+        for entry in sorted({*self.path.rglob("*")} - before, reverse=True):
+            entry.rmdir() if entry.is_dir() else entry.unlink()
+        with suppress(OSError):  # others have written into it
+            for folder in made:
+                folder.rmdir()
 
     def _clear(self) -> None:
         for entry in self.path.iterdir():

@@ -10,9 +10,21 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from mimi_lightning.errors import ConfigError
+
 
 class SweepReport(Callback):
     """Reports the study when all jobs of a multirun have ended; splits that failed are named in it."""
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Refuse a sweep over nothing, of which Hydra makes no job.
+
+        Raises:
+            ConfigError: a range without an end, such as range(3,1).
+        """
+        for override in OverridesParser.create().parse_overrides(list(config.hydra.overrides.task)):
+            if override.is_sweep_override() and next(override.sweep_iterator(), None) is None:
+                raise ConfigError(f"{override.input_line} sweeps over nothing: such as split=range(1,11).")
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Write the report of all runs below the sweep's folder.

@@ -72,9 +72,10 @@ def _run(run: RunFolder, settings: Settings) -> None:
     # Only now: building datasets or a cache, which happens once, may draw random numbers.
     lightning.seed_everything(settings["seed"], workers=True, verbose=False)
     model = make_model(settings, data, old)
-    if _leads():  # not before: a combination of parts that is refused leaves nothing of itself
-        run.record(settings, data.table[["dataset", "image", "part", "mos"]])
+    model.configure_optimizers()  # which refuses rates and schedules that make no sense
     trainer = _make_trainer(run, settings)
+    if _leads():
+        run.record(settings, data.table[["dataset", "image", "part", "mos"]])
     if settings["data"]["features"]:
         views = {data.train_view: settings["data"]["views"], data.test_view: 1}
         data.kept = keep_features(data, model.regressor, settings, views, trainer.strategy.root_device)
@@ -94,6 +95,8 @@ def _run(run: RunFolder, settings: Settings) -> None:
             best = trainer.checkpoint_callback
             figures = write_results(run, name, data, model, len(skipped))
             log_results(trainer.loggers, figures, {settings["monitor"]: float(best.best_model_score)}, run)
+    except MisconfigurationException as error:
+        raise ConfigError(f"The trainer cannot go on with this configuration: {error}") from error
     except SystemExit as stop:  # how Lightning ends on Ctrl-C
         raise KeyboardInterrupt from stop
     finally:

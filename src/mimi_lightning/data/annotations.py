@@ -58,7 +58,12 @@ def read_annotations(
     if not folder.is_dir():
         raise DatasetError(f"Dataset '{name}': there is no folder {folder}. {remedy}")
     try:
-        return complete(read(folder, **(options or {})), name, folder)
+        rows = read(folder, **(options or {}))
+        if not isinstance(rows, pd.DataFrame):
+            raise DatasetError(f"reader {reader} gives no table.")
+        return complete(rows, name, folder)
+    except TypeError as error:  # a key of `table` that the reader does not have, or no reader at all
+        raise DatasetError(f"Dataset '{name}': reader {reader} cannot be called so: {error}") from error
     except DatasetError as error:
         raise DatasetError(f"Dataset '{name}': {error} {remedy}") from error
 

@@ -55,6 +55,8 @@ def report(
     """
     if quality is not None and not quality.is_file():
         raise ScoreError(f"There is no {quality}: --alignment names the file of ratings.")
+    if lists is not None and not lists.is_dir():
+        raise ScoreError(f"There is no folder {lists}: --lists names that of the published lists.")
     first = sources[0]
     folder = out or (first if first.is_dir() else first.parent) / "report"
     made = make_report(collect(sources, expected, config_dir), quality, lists, fits, progress=True)
