@@ -23,7 +23,7 @@ SLOPES = 0.01, 10_000.0
 FAR = 12.0  # how far its centre may lie beyond all scores, in 1 / slope: there it is an exponential up to e^-12
 OUTSIDE = np.linspace(0.5, 11.5, 12)  # where beyond the scores its centre is started
 FLAT = 1e-9  # length of a sigmoid, once the other columns are taken out of it, below which rounding is all of it
-STEPS = 300  # of a search, at most
+STEPS = 60  # of a search, at most
 EVALUATIONS = 1_000_000  # of a curve from the published start; along flat valleys it needs a good part of them
 
 
@@ -291,7 +291,9 @@ def _best_nodes(u: Array, apart: Array, basis: Array, count: int = 5) -> list[tu
     best = []
     for log_slope in np.linspace(*np.log(SLOPES), 21)[1:-1]:
         slope = np.exp(log_slope)
-        centres = np.concatenate([slope * np.quantile(u, np.linspace(0, 1, 401)), slope * u.min() - OUTSIDE, slope * u.max() + OUTSIDE])
+        centres = np.concatenate(
+            [slope * np.quantile(u, np.linspace(0, 1, 401)), slope * u.min() - OUTSIDE, slope * u.max() + OUTSIDE]
+        )
         low = _shift(u, 0, slope)
         places = (centres - low) / (_shift(u, 1, slope) - low)
         sigmoids = _sigmoids(u, places, log_slope)

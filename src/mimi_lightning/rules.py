@@ -54,11 +54,10 @@ def or_null(rule: Rule) -> Rule:
 
 
 def list_of(rule: Rule, such_as: str) -> Rule:
-    """A list, not empty, of what another rule allows."""
-
+    """A list of what another rule allows."""
 
     def allows(value: Any) -> bool:
-        return isinstance(value, list) and len(value) > 0 and all(map(rule.allows, value))
+        return isinstance(value, list) and all(map(rule.allows, value))
 
     return Rule(allows, f"expected a list such as {such_as}; of each, {rule.said}")
 
@@ -160,6 +159,10 @@ def rules(datasets: Iterable[str], splits: range, protocols: Iterable[str], epoc
         "mapper.blocks": whole(1),
         "mapper.degree": whole(3),
         "mapper.hidden": or_null(list_of(whole(1), "[100,100,100]")),
+        "mapper": Rule(  # a head without hidden layers is a straight line, which makes sense; such a function does not
+            lambda mapper: mapper.get("hidden") != [] or mapper["_target_"].endswith(".Heads"),
+            "hidden=[] leaves nothing that bends: choose mapper=linear.",
+        ),
         "mapper.min_r": number(0, 1),
         "mapper.reach": above(0),
         "mapper.vector": whole(1),
@@ -175,10 +178,13 @@ def rules(datasets: Iterable[str], splits: range, protocols: Iterable[str], epoc
         "view.*.patches": whole(1),
         "view.*.small_images": one_of("raise", "pad"),
         "view.*": Rule(
-            lambda view: view.get("crop", view.get("side", 0)) <= view["resize"], "what is cut out is larger than resize."
+            lambda view: view.get("crop", view.get("side", 0)) <= view["resize"],
+            "what is cut out is larger than resize.",
         ),
         "data.root": folder,
-        "data.cache": Rule(lambda value: value in (None, True, False) or folder.allows(value), "expected true or a folder."),
+        "data.cache": Rule(
+            lambda value: value in (None, True, False) or folder.allows(value), "expected true or a folder."
+        ),
         "data.epoch": whole(1, 10**6, "longest"),
         "data.on_error": one_of("raise", "skip"),
         "data.test_batch": whole(1, MOST),

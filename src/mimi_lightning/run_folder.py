@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -87,6 +87,12 @@ class RunFolder:
         """Whether the run came to its end."""
         return self.file("figures").is_file()
 
+    def covers(self, settings: Settings) -> bool:
+        """Whether the run came to its end, and trained for as many epochs as are asked for."""
+        if not (self.finished and (self.path / SETTINGS).is_file()):
+            return self.finished
+        return self.read_settings()["trainer"]["max_epochs"] >= settings["trainer"]["max_epochs"]
+
     def read_settings(self) -> Settings:
         """The configuration of the run, with the names of this version."""
         return with_gauge(renamed(OmegaConf.to_container(OmegaConf.load(self.path / SETTINGS))))
@@ -135,6 +141,8 @@ class RunFolder:
                 f"{self.path} holds a run, but not its {SETTINGS}: with which settings it was trained is not known.\n"
                 "Put the file back, choose another name=..., or overwrite=true to start anew and lose the run."
             )
+        if begun and described and not settings["overwrite"] and longer(self.read_settings(), settings, changed):
+            return
         if begun and changed and not settings["overwrite"]:
             raise ConfigError(
                 f"{self.path} holds a run with another configuration ({', '.join(changed)}).\n"
@@ -164,6 +172,7 @@ class RunFolder:
         with aside(file) as draft:
             draft.write_text(text, encoding="utf-8")
         self._record_settings(settings)
+        self.file("figures").unlink(missing_ok=True)  # of a run that goes on for more epochs
 
     def _record_settings(self, settings: Settings) -> None:
         with aside(self.path / SETTINGS) as draft:
@@ -201,6 +210,24 @@ def changed_keys(old: Settings, new: Settings) -> list[str]:
     if old.get("data", {}).get("miniature"):
         defaults["data"]["miniature"] = _arguments(make_miniature)
     return sorted(_differences(old, new, defaults))
+
+
+def longer(old: Settings, new: Settings, changed: Collection[str]) -> bool:
+    """Whether a run differs from one before in nothing but that it trains for more epochs.
+
+    Raises:
+        ConfigError: a schedule that was made for the number of epochs: it would have been another from the beginning.
+    """
+    rest = [key for key in changed if key != "trainer.max_epochs"]
+    if len(rest) == len(changed) or new["trainer"]["max_epochs"] < old["trainer"]["max_epochs"]:
+        return False
+    if rest == ["scheduler.T_max"]:
+        raise ConfigError(
+            f"The schedule (scheduler.T_max) of the run was made for {old['trainer']['max_epochs']} epochs; for "
+            f"{new['trainer']['max_epochs']} it would have been another from the beginning.\n"
+            "Choose another name=..., or overwrite=true to start anew and lose the run."
+        )
+    return not rest
 
 
 def _defaults() -> Settings:

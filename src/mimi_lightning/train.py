@@ -52,7 +52,7 @@ def train(cfg: DictConfig) -> None:
     with quiet(), run.held() if _leads() else nullcontext():
         if _leads():
             run.enter(settings)
-        if settings["overwrite"] or not run.finished:
+        if settings["overwrite"] or not run.covers(settings):
             _run(run, settings)
         if _leads():
             show_results(run)

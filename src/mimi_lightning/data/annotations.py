@@ -77,7 +77,8 @@ def complete(rows: pd.DataFrame, name: str, source: Path) -> pd.DataFrame:
         source: the dataset's folder, in which files are found by any spelling of their names; named in errors.
 
     Returns:
-        The table with all `ANNOTATION_COLUMNS`, ordered by image.
+        The table with all `ANNOTATION_COLUMNS`, ordered by image; `attrs` of what the reader returned, of which `notes`
+        are for people.
 
     Raises:
         DatasetError: no rows, a column absent, an image without a name or listed twice, a score that is not finite, a
@@ -102,7 +103,9 @@ def complete(rows: pd.DataFrame, name: str, source: Path) -> pd.DataFrame:
     for column in ("image", "reference"):
         outside = leaves_folder(source, spelt[column])
         _refuse(spelt[column].map(outside), table, source, f"a file outside the folder as its {column}")
-    return spelt[list(ANNOTATION_COLUMNS)].sort_values("image", ignore_index=True)
+    table = spelt[list(ANNOTATION_COLUMNS)].sort_values("image", ignore_index=True)
+    table.attrs = dict(rows.attrs)
+    return table
 
 
 def check_range(name: str, mos: pd.Series, ends: Sequence[float]) -> None:

@@ -70,7 +70,12 @@ def read_predictions(file: Path) -> pd.DataFrame:
     _refuse(table["dataset"].isna(), table, file, "no dataset")
     _refuse(~table["part"].isin([*PARTS, UNSEEN]), table, file, f"a part other than {', '.join(PARTS)}, {UNSEEN}")
     _refuse(table.duplicated(ROW) & named, table, file, "an image that stands in this split twice")
-    _refuse(_repeated(table[~named]).reindex(table.index, fill_value=False), table, file, "the same scores as another row of this split, as all of them have: name the images, or give each row once")
+    _refuse(
+        _repeated(table[~named]).reindex(table.index, fill_value=False),
+        table,
+        file,
+        "the same scores as another row of this split, as all of them have: name the images, or give each row once",
+    )
     model = [re.sub(r"/split\d+$", "", run) for run in table["run"]]
     return table[PREDICTION_COLUMNS].astype({"split": int}).assign(model=model)
 
@@ -78,7 +83,9 @@ def read_predictions(file: Path) -> pd.DataFrame:
 def _repeated(table: pd.DataFrame) -> pd.Series:
     """Rows, which name no images, of splits that stand in the table twice or more."""
     split = ["run", "dataset", "split", "part"]
-    return table.duplicated([*split, "mos", "proxy"], keep=False).groupby([table[key] for key in split]).transform("all")
+    return (
+        table.duplicated([*split, "mos", "proxy"], keep=False).groupby([table[key] for key in split]).transform("all")
+    )
 
 
 def _refuse(bad: pd.Series, table: pd.DataFrame, file: Path, fault: str) -> None:
