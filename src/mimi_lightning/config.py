@@ -7,6 +7,7 @@ value may be stands in `rules`.
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,8 @@ def _plain(word: str) -> str:
     chosen = word == f"~{group}" or word.startswith(f"{group}=")
     if not (chosen and group.isidentifier() and (conf_dir() / group).is_dir()):
         return word
+    if option.startswith("{"):
+        raise ConfigError(f"{word}: expected the name of an option of {group}.")
     swept = [option] if option.startswith("[") else option.split(",")
     return f"{group}={','.join(_plain_option(each) for each in swept)}"
 
@@ -106,7 +109,8 @@ def _plain(word: str) -> str:
 def _plain_option(option: str) -> str:
     if option in NONE:
         return "[]"
-    return f"'{option}'" if option.isdigit() else option
+    # What Hydra would take for a number or a truth value.
+    return f"'{option}'" if re.fullmatch(r"[-+.\d][-+.\w]*|true|nan|inf", option, re.IGNORECASE) else option
 
 
 def explain(error: Exception, words: Sequence[str]) -> str:
@@ -159,7 +163,7 @@ def _check_content(cfg: DictConfig, hydra: DictConfig) -> None:
     _drop_absent_datasets(cfg, options("dataset", search))
     if not cfg.get("datasets"):
         raise ConfigError("The mix is empty. Name at least one dataset: dataset=[live,csiq]")
-    _refuse_twice(hydra.overrides.task)
+    _refuse_twice(OmegaConf.to_container(hydra.overrides.task))
     definition = _definitions(cfg, hydra.runtime.choices, search)
     _check_keys(OmegaConf.to_container(cfg), definition, search)
     if cfg.splits.protocol != definition["splits"]["protocol"]:

@@ -18,6 +18,8 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.utils import get_object
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from mimi_lightning import config
 from mimi_lightning.data.miniature import make_miniature
@@ -94,12 +96,22 @@ class RunFolder:
         return self.read_settings()["trainer"]["max_epochs"] >= settings["trainer"]["max_epochs"]
 
     def read_settings(self) -> Settings:
-        """The configuration of the run, with the names of this version."""
-        return with_gauge(renamed(OmegaConf.to_container(OmegaConf.load(self.path / SETTINGS))))
+        """The configuration of the run, with the names of this version; errors as those of `read_metrics`."""
+        try:
+            return with_gauge(renamed(dict(OmegaConf.to_container(OmegaConf.load(self.path / SETTINGS)))))
+        except (OSError, ValueError, TypeError, AttributeError, YAMLError, OmegaConfBaseException) as error:
+            raise ConfigError(f"{self.path / SETTINGS} is damaged: {error}") from error
 
     def read_metrics(self) -> dict[str, Any]:
-        """What a finished run tells of itself."""
-        return json.loads(self.file("figures").read_text())
+        """What a finished run tells of itself.
+
+        Raises:
+            ConfigError: the file is damaged.
+        """
+        try:
+            return dict(json.loads(self.file("figures").read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise ConfigError(f"{self.file('figures')} is damaged: {error}") from error
 
     @contextmanager
     def held(self) -> Iterator[None]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from mimi_lightning.errors import ConfigError
 
@@ -22,7 +22,8 @@ class SweepReport(Callback):
         Raises:
             ConfigError: a range without an end, such as range(3,1).
         """
-        for override in OverridesParser.create().parse_overrides(list(config.hydra.overrides.task)):
+        words = OmegaConf.to_container(config.hydra.overrides.task)
+        for override in OverridesParser.create().parse_overrides(words):
             if override.is_sweep_override() and next(override.sweep_iterator(), None) is None:
                 raise ConfigError(f"{override.input_line} sweeps over nothing: such as split=range(1,11).")
 

@@ -25,6 +25,7 @@ import pandas as pd
 
 from mimi_lightning.data.names import Folder, plain_name
 from mimi_lightning.data.owners.folder import leaves_folder
+from mimi_lightning.data.owners.sheets import read_csv
 from mimi_lightning.errors import DatasetError
 
 ANNOTATION_COLUMNS = ("dataset", "image", "mos", "std", "reference", "distortion", "level", "scenes", "part")
@@ -144,10 +145,7 @@ def add_scenes(annotations: pd.DataFrame, file: Path) -> pd.DataFrame:
     """
     if not file.is_file():
         return annotations
-    table = pd.read_csv(file, dtype=str, keep_default_na=False)
-    absent = {"dataset", "reference", "scenes"} - set(table.columns)
-    if absent:
-        raise DatasetError(f"{file} lacks the column {', '.join(sorted(absent))}.")
+    table = read_csv(file, ("dataset", "reference", "scenes"), dtype=str, keep_default_na=False)
     known = {(row.dataset, plain_name(row.reference)): row.scenes for row in table.itertuples()}
     keys = zip(annotations["dataset"], annotations["reference"].map(plain_name), annotations["scenes"], strict=True)
     return annotations.assign(scenes=[known.get((dataset, reference), own) for dataset, reference, own in keys])

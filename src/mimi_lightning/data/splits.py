@@ -21,6 +21,7 @@ import pandas as pd
 from mimi_lightning.config import SPLITS
 from mimi_lightning.data.decode import read_image
 from mimi_lightning.data.names import plain_name
+from mimi_lightning.data.owners.sheets import read_csv
 from mimi_lightning.errors import DatasetError
 from mimi_lightning.files import aside
 
@@ -173,10 +174,7 @@ def _deal(names: np.ndarray, fixed: Mapping[str, str], shares: Mapping[str, floa
 def _read_contents(path: Path) -> dict[tuple[str, str], str]:
     if not path.is_file():
         return {}
-    table = pd.read_csv(path, dtype=str)
-    absent = {"dataset", "reference", "content"} - set(table.columns)
-    if absent:
-        raise DatasetError(f"{path} lacks the column {', '.join(sorted(absent))}.")
+    table = read_csv(path, ("dataset", "reference", "content"), dtype=str)
     return {(row.dataset, plain_name(row.reference)): row.content for row in table.itertuples()}
 
 

@@ -16,6 +16,10 @@ from mimi_lightning.errors import ConfigError, ScoreError
 from mimi_lightning.evaluation.predictions import ROW, UNSEEN, read_predictions
 from mimi_lightning.run_folder import SETTINGS, RunFolder
 
+# What a report asks of a run.
+NEEDED_SETTINGS = {"split", "datasets"}
+NEEDED_METRICS = {"run", "figures", "partition", "sizes", "alignment"}
+
 
 @dataclass(frozen=True)
 class Run:
@@ -161,10 +165,16 @@ def collect(sources: Iterable[Path], expected: Sequence[int] = (), config_dir: P
 
 
 def read_run(folder: RunFolder) -> Run:
-    """Read the folder of a finished run."""
+    """Read the folder of a finished run.
+
+    Raises:
+        ConfigError: one of its files cannot be read, or does not say what it should.
+    """
     metrics, settings = folder.read_metrics(), folder.read_settings()
+    if lacking := sorted((NEEDED_SETTINGS - settings.keys()) | (NEEDED_METRICS - metrics.keys())):
+        raise ConfigError(f"{folder.path} holds a damaged run: it does not tell its {', '.join(lacking)}.")
     split = settings["split"]
-    return Run(folder, metrics["run"].removesuffix(f"/{split_folder(split)}"), split, settings, metrics)
+    return Run(folder, str(metrics["run"]).removesuffix(f"/{split_folder(split)}"), split, settings, metrics)
 
 
 def _run_folders(source: Path) -> list[RunFolder]:

@@ -38,8 +38,8 @@ def read(folder: Path) -> pd.DataFrame:
     table = table.assign(image="Images/" + table["image"])
     if misplaced := sorted({*pictures} - {*rated}):
         table.attrs["notes"] = [
-            f"Images holds {', '.join(misplaced)}, which trained the raters and belong into Images/trainingImages: they "
-            "are left out."
+            f"Images holds {', '.join(misplaced)}, which trained the raters and belong into Images/trainingImages: "
+            "they are left out."
         ]
     return table
 

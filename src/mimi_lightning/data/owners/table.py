@@ -86,10 +86,6 @@ def _read_table(path: Path, header: int | None) -> pd.DataFrame:
         encoding = _encoding(path)
         options = {"header": header, "dtype": str, "skipinitialspace": True, "encoding": encoding}
         table = read_csv(path, (), sep=_separator(path, encoding), **options)
-        if not isinstance(table.index, pd.RangeIndex):  # pandas takes what is too much in a row for its name
-            raise DatasetError(
-                f"{path} has rows with more cells than its first line. Decimal commas need another separator, ; or tab."
-            )
     return table.rename(columns=lambda name: str(name).strip())
 
 
