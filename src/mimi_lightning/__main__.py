@@ -15,7 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from mimi_lightning import cli, config
+from mimi_lightning import cli, config, sweep
 from mimi_lightning.errors import MimiError
 
 INTERRUPTED = 130  # exit code after Ctrl-C
@@ -32,6 +32,7 @@ def main() -> int:
         os.environ["HYDRA_FULL_ERROR"] = "1"  # hand errors over instead of printing them
         config.register_resolvers()
         sys.argv[1:] = config.plain(words)  # where Hydra reads them
+        sweep.refuse_empty(words)
         hydra.main(version_base="1.3", config_path=str(config.conf_dir()), config_name="config")(_run)()
     return 1 if _failed else 0
 
