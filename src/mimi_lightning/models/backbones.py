@@ -183,9 +183,9 @@ def _refuse_rigid(name: str, backbone: Backbone) -> None:
         )
 
 
-def _check_stage(name: str, stage: int, levels: int) -> None:
+def _check_stage(name: str, stage: int, levels: int, word: str = "levels") -> None:
     if not -levels <= stage <= -1:
-        raise ConfigError(f"backbone.stage={stage}: {name} has levels -{levels} to -1.")
+        raise ConfigError(f"backbone.stage={stage}: {name} has {word} -{levels} to -1.")
 
 
 def _transformer(name: str, weights: str, stage: int) -> Backbone:
@@ -193,7 +193,7 @@ def _transformer(name: str, weights: str, stage: int) -> Backbone:
     model = timm.create_model(
         name, pretrained=weights in DOWNLOADED, num_classes=0, dynamic_img_size=True, dynamic_img_pad=True
     )
-    _check_stage(name, stage, len(model.blocks))
+    _check_stage(name, stage, len(model.blocks), "blocks")
     if weights not in (*DOWNLOADED, "none"):
         convert = sys.modules[type(model).__module__].checkpoint_filter_fn
         _load(model, convert(_read(weights), model), weights)
