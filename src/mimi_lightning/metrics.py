@@ -66,12 +66,12 @@ def rmse(score: ArrayLike, mos: ArrayLike) -> float:
 
 def logistic4(x: ArrayLike, b1: float, b2: float, b3: float, b4: float) -> Array:
     """(b1 - b2) / (1 + exp(-(x - b3) / |b4|)) + b2."""
-    return (b1 - b2) * expit((np.asarray(x) - b3) / abs(b4)) + b2
+    return (b1 - b2) * expit((np.asarray(x, np.float64) - b3) / abs(b4)) + b2
 
 
 def logistic5(x: ArrayLike, b1: float, b2: float, b3: float, b4: float, b5: float) -> Array:
     """b1 * (1/2 - 1 / (1 + exp(b2 * (x - b3)))) + b4 * x + b5."""
-    x = np.asarray(x)
+    x = np.asarray(x, np.float64)
     return b1 * (expit(b2 * (x - b3)) - 0.5) + b4 * x + b5
 
 
@@ -268,13 +268,6 @@ def _shift(u: Array, place: float | Array, slope: float) -> float | Array:
     return low + place * (high - low)
 
 
-def _sigmoids(u: Array, place: float | Array, log_slope: float) -> Array:
-    """Sigmoids of scores u, [n] or [n, places], each as high as 1 somewhere: far below all scores they were tiny."""
-    slope = np.exp(log_slope)
-    sigmoids = expit(np.subtract.outer(slope * u, _shift(u, place, slope)))
-    return sigmoids / sigmoids.max(axis=0)
-
-
 def _from_start(curve: Callable[..., Array], start: tuple[float, ...], x: Array, y: Array) -> LogisticFit:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optimize.OptimizeWarning)  # no covariance is asked for
@@ -291,15 +284,14 @@ def _best_nodes(u: Array, apart: Array, basis: Array, count: int = 5) -> list[tu
     best = []
     for log_slope in np.linspace(*np.log(SLOPES), 21)[1:-1]:
         slope = np.exp(log_slope)
-        centres = np.concatenate(
-            [slope * np.quantile(u, np.linspace(0, 1, 401)), slope * u.min() - OUTSIDE, slope * u.max() + OUTSIDE]
-        )
-        low = _shift(u, 0, slope)
-        places = (centres - low) / (_shift(u, 1, slope) - low)
-        sigmoids = _sigmoids(u, places, log_slope)
+        beyond = slope * u.min() - OUTSIDE, slope * u.max() + OUTSIDE
+        shifts = np.concatenate([slope * np.quantile(u, np.linspace(0, 1, 401)), *beyond])
+        low, high = _shift(u, 0, slope), _shift(u, 1, slope)
+        sigmoids = expit(np.subtract.outer(slope * u, shifts))
+        sigmoids /= sigmoids.max(axis=0)  # beyond all scores they are tiny
         sigmoids -= basis @ (basis.T @ sigmoids)
         # What one more column explains of y. A sigmoid that is flat over all scores explains nothing.
         explained = (apart @ sigmoids) ** 2 / np.maximum(np.sum(sigmoids**2, axis=0), FLAT**2)
         node = explained.argmax()
-        best.append((explained[node], (places[node], log_slope)))
+        best.append((explained[node], ((shifts[node] - low) / (high - low), log_slope)))
     return [start for _, start in sorted(best, reverse=True)[:count]]

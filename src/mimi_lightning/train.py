@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -19,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from mimi_lightning.data.datamodule import MixedDataModule
 from mimi_lightning.data.features import keep_features
 from mimi_lightning.data.miniature import make_miniature
-from mimi_lightning.errors import ConfigError
+from mimi_lightning.errors import ConfigError, MimiError
 from mimi_lightning.loggers import finish, log_results
 from mimi_lightning.memory import keep_memory
 from mimi_lightning.models.targets import TargetScale
@@ -35,6 +36,9 @@ ELSEWHERE = ("quota", "features", "views", "feature_store")
 
 # Groups of which a model is made, beside its backbone.
 PARTS = ("mapper", "gauge", "labels", "objective", "tasks", "optimizer", "scheduler")
+
+# What torch says, in words of its libraries, where another process of several is gone.
+LOST = re.compile("gloo|nccl|TCPStore|connection (closed|reset)", re.IGNORECASE)
 
 
 def train(cfg: DictConfig) -> None:
@@ -97,6 +101,13 @@ def _run(run: RunFolder, settings: Settings) -> None:
             log_results(trainer.loggers, figures, {settings["monitor"]: float(best.best_model_score)}, run)
     except MisconfigurationException as error:
         raise ConfigError(f"The trainer cannot go on with this configuration: {error}") from error
+    except RuntimeError as error:
+        if trainer.world_size == 1 or not LOST.search(str(error)):
+            raise
+        raise MimiError(
+            "Another process of this training has ended: look above for what it said. When that is mended, the same "
+            "command goes on from the last epoch."
+        ) from error
     except SystemExit as stop:  # how Lightning ends on Ctrl-C
         raise KeyboardInterrupt from stop
     finally:
