@@ -24,7 +24,7 @@ mutants: $(BIN)/.mutants ## Change the mathematics, metrics, samplers and splits
 	@$(BIN)/mutmut results --all true | awk '!/not checked/ {sub(/\.x.*/, "", $$1); all[$$1]++; dead[$$1] += /killed|timeout/} \
 	  END {for (m in all) printf "%-36s %3.0f %% of %d noticed\n", m, 100 * dead[m] / all[m], all[m]}'
 
-fuzz: $(BIN)/.dev ## Give wrong commands, configurations, tables, pictures and checkpoints, and count what becomes of them (half an hour)
+fuzz: $(BIN)/.dev ## Draw thousands of wrong inputs, and count what becomes of them (half an hour)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz $(ARGS)
 
 lint: $(BIN)/.dev ## Check style
