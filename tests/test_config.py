@@ -1,5 +1,6 @@
 """The configuration tree: every file composes, every mistake is named before anything is loaded."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -398,3 +399,19 @@ def test_a_backbone_brings_what_it_needs_and_leaves_the_last_word(checked):
 def test_an_objective_brings_its_gauge_and_leaves_the_last_word(checked):
     assert checked("objective=plcc").gauge._target_ == "mimi_lightning.gauges.Moments"
     assert checked("objective=plcc", "gauge=none").gauge._target_ == "mimi_lightning.gauges.Free"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["datasets.csiq=null"], "^datasets.csiq=null: expected a mapping"),
+        (["view.train=''", "view.train.crop=[[1]]"], "Unknown key view.train.crop|This cannot be composed"),
+        (["gauge={}"], "^gauge={}: expected the name of an option of gauge"),
+        (["gauge=[[1]]"], "expected the name of an option of gauge"),
+    ],
+)
+def test_what_changes_its_kind_while_composing_is_refused(words, message):
+    with pytest.raises((ConfigError, HydraException)) as caught:
+        config.load(words)
+    said = str(caught.value) if isinstance(caught.value, ConfigError) else config.explain(caught.value, words)
+    assert re.search(message, said)

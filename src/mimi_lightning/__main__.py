@@ -16,11 +16,12 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from mimi_lightning import cli, config, sweep
-from mimi_lightning.errors import MimiError
+from mimi_lightning.errors import ConfigError, MimiError
 
 INTERRUPTED = 130  # exit code after Ctrl-C
 
 _failed: list[str] = []  # jobs of this multirun
+_composed: list[str] = []  # all jobs that began
 
 
 def main() -> int:
@@ -33,12 +34,18 @@ def main() -> int:
         config.register_resolvers()
         sys.argv[1:] = config.plain(words)  # where Hydra reads them
         sweep.refuse_empty(words)
-        hydra.main(version_base="1.3", config_path=str(config.conf_dir()), config_name="config")(_run)()
+        try:
+            hydra.main(version_base="1.3", config_path=str(config.conf_dir()), config_name="config")(_run)()
+        except config.UNCOMPOSED as error:
+            if _composed:
+                raise
+            raise ConfigError(f"This cannot be composed: {error}.") from error
     return 1 if _failed else 0
 
 
 def _run(cfg: DictConfig) -> None:
     """Run one job; in a multirun a failed one is remembered, and the others go on."""
+    _composed.append(HydraConfig.get().job.override_dirname)
     try:
         with _one_message():
             config.check(cfg, HydraConfig.get())

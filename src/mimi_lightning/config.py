@@ -25,6 +25,7 @@ from mimi_lightning.rules import check_values, flatten
 SPLITS = range(1, 11)
 OVERLAYS = ("experiment",)  # groups that only change what the others define
 SEVERAL = {"dataset": "datasets", "logger": "logger", "callbacks": "callbacks"}  # node of groups of several options
+UNCOMPOSED = (ValueError, TypeError, AttributeError)  # of Hydra, where values change their kind on the way
 NONE = ("", "null", "[null]", "false")
 
 
@@ -63,7 +64,10 @@ def load(overrides: Iterable[str], folder: Path | None = None) -> DictConfig:
     """
     register_resolvers()
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        cfg = compose("config", [*plain(overrides), *_search(folder)], return_hydra_config=True)
+        try:
+            cfg = compose("config", [*plain(overrides), *_search(folder)], return_hydra_config=True)
+        except UNCOMPOSED as error:
+            raise ConfigError(f"This cannot be composed: {error}.") from error
         hydra = cfg.hydra
         with open_dict(cfg):
             del cfg["hydra"]
@@ -100,10 +104,11 @@ def _plain(word: str) -> str:
     chosen = word == f"~{group}" or word.startswith(f"{group}=")
     if not (chosen and group.isidentifier() and (conf_dir() / group).is_dir()):
         return word
-    if option.startswith("{"):
+    several = option.startswith("[") and option.endswith("]")
+    named = ",".join(_plain_option(each.strip()) for each in (option[1:-1] if several else option).split(","))
+    if option.startswith("{") or "[[" in option:
         raise ConfigError(f"{word}: expected the name of an option of {group}.")
-    swept = [option] if option.startswith("[") else option.split(",")
-    return f"{group}={','.join(_plain_option(each) for each in swept)}"
+    return f"{group}=[{named}]" if several and named != "[]" else f"{group}={named}"
 
 
 def _plain_option(option: str) -> str:
@@ -201,7 +206,10 @@ def _drop_absent_datasets(cfg: DictConfig, known: list[str]) -> None:
     """Forget what an experiment says of datasets that are not in this mix."""
     nodes = cfg.get("datasets", {})
     with open_dict(cfg):
-        for name in [name for name, node in nodes.items() if "reader" not in node and name in known]:
+        absent = [
+            n for n, node in nodes.items() if n in known and isinstance(node, DictConfig) and "reader" not in node
+        ]
+        for name in absent:
             del nodes[name]
 
 
