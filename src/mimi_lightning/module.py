@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from pickle import UnpicklingError
+from types import MappingProxyType
 from typing import Any
 
 import lightning
@@ -86,6 +87,7 @@ class QualityModel(lightning.LightningModule):
         view: specification of what testing sees of a picture (conf/view), for those who score with a checkpoint.
         gauge: specification of what pins the proxy axis (conf/gauge).
         labels: specification of the target scale (conf/labels).
+        marks: of datasets by name, training pictures at the percentiles 0..100 of their labels, `[image, mos]` each.
     """
 
     def __init__(
@@ -100,9 +102,11 @@ class QualityModel(lightning.LightningModule):
         view: Spec | None = None,
         gauge: Spec = NO_GAUGE,
         labels: Spec = MINMAX,
+        marks: Mapping[str, Sequence[tuple[str, float]]] = MappingProxyType({}),
     ) -> None:
         super().__init__()
-        self.save_hyperparameters()
+        self.save_hyperparameters(ignore="marks")  # which loggers would log, too
+        self.marks = {name: [tuple(mark) for mark in each] for name, each in marks.items()}
         self.names = sorted(datasets)
         facts = [datasets[name] for name in self.names]
         self.regressor = build(regressor, Regressor)
@@ -177,6 +181,16 @@ class QualityModel(lightning.LightningModule):
         """Proxy scores [B] to MOS [B] on the native scale of `dataset`, see `number`."""
         return self.scale.restore(self.mapper(proxy, dataset), dataset)
 
+    def predict(self, proxy: Tensor, std: Tensor | None, dataset: Tensor) -> tuple[Tensor, Tensor]:
+        """Predictions as `predict_mos`, and their standard deviations: half of what lies between proxy -+ std, [B].
+
+        They are NaN where the regressor gives none.
+        """
+        prediction = self.predict_mos(proxy, dataset)
+        if std is None:
+            return prediction, torch.full_like(prediction, torch.nan)
+        return prediction, (self.predict_mos(proxy + std, dataset) - self.predict_mos(proxy - std, dataset)).abs() / 2
+
     def align(self, mos: Tensor, dataset: Tensor) -> Tensor:
         """Native MOS [B] of `dataset`, see `number`, to proxy scores [B]: inverse of `predict_mos`, NaN without one."""
         if not self.mapper.invertible:
@@ -206,7 +220,7 @@ class QualityModel(lightning.LightningModule):
             return
         dataset = self._dataset(batch)
         proxy = self.mapper.read(judgement, dataset)
-        self.table.update(batch["row"], proxy, *self._predicted(proxy, judgement.std, dataset))
+        self.table.update(batch["row"], proxy, *self.predict(proxy, judgement.std, dataset))
         if self.tasks is not None:
             self.tasks.count(judgement, batch)
 
@@ -223,7 +237,7 @@ class QualityModel(lightning.LightningModule):
         numbers = torch.tensor([place.get(name, UNKNOWN) for name in batch["names"]], device=self.device)
         dataset = numbers[batch["dataset"]]
         proxy = self.mapper.read(judgement, dataset)
-        prediction, std = self._predicted(proxy, judgement.std, dataset.clamp(min=0))
+        prediction, std = self.predict(proxy, judgement.std, dataset.clamp(min=0))
         unknown = dataset == UNKNOWN
         prediction, std = (column.masked_fill(unknown, torch.nan) for column in (prediction, std))
         return {"index": batch["row"], "proxy": proxy, "prediction": prediction, "std": std}
@@ -259,6 +273,7 @@ class QualityModel(lightning.LightningModule):
         """Name no pretrained weights: the checkpoint brings all weights itself, wherever it is read."""
         parameters = copy.deepcopy(dict(checkpoint["hyper_parameters"]))
         parameters["regressor"]["weights"] = "none"
+        parameters["marks"] = self.marks
         checkpoint |= {"hyper_parameters": parameters, "format": FORMAT}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -276,13 +291,6 @@ class QualityModel(lightning.LightningModule):
     def _opinions(self, batch: dict[str, Any], dataset: Tensor) -> Opinions:
         score = self.scale.normalise(batch["mos"], dataset)
         return Opinions(score, self.scale.spread(batch["mos"], batch["std"], dataset), dataset)
-
-    def _predicted(self, proxy: Tensor, std: Tensor | None, dataset: Tensor) -> tuple[Tensor, Tensor]:
-        """Predictions on the native scale, and their standard deviations: half of what lies between proxy -+ std."""
-        prediction = self.predict_mos(proxy, dataset)
-        if std is None:
-            return prediction, torch.full_like(prediction, torch.nan)
-        return prediction, (self.predict_mos(proxy + std, dataset) - self.predict_mos(proxy - std, dataset)).abs() / 2
 
     def _dataset(self, batch: dict[str, Any]) -> Tensor:
         """Index of each image's dataset, [B]: a batch counts along names of its own, which hardly ever change."""

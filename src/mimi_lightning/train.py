@@ -27,6 +27,7 @@ from mimi_lightning.module import QualityModel, build, build_labels, find_class
 from mimi_lightning.quiet import quiet
 from mimi_lightning.refit import Refit, fit_best
 from mimi_lightning.results import show_results, write_results
+from mimi_lightning.ruler.marks import choose_marks
 from mimi_lightning.run_folder import RunFolder, Settings
 from mimi_lightning.start import check_freeze, refuse_seen, start_from
 
@@ -123,6 +124,7 @@ def make_model(settings: Settings, data: MixedDataModule, old: QualityModel | No
     }
     parts = {key: settings[key] for key in PARTS}
     parts |= {"regressor": settings["backbone"], "datasets": facts, "view": settings["view"]["test"]}
+    parts["marks"] = choose_marks(data.table[data.table["part"] == "train"])
     return start_from(old, parts, settings["freeze"] or ()) if old else QualityModel(**parts)
 
 
