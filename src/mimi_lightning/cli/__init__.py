@@ -8,10 +8,17 @@ from __future__ import annotations
 
 import argparse
 
-from mimi_lightning.cli import data, evaluate, report
+from mimi_lightning.cli import data, evaluate, explain, report, score, translate
 from mimi_lightning.cli.words import PROGRAM
 
-VERBS = {"data": data, "evaluate": evaluate, "report": report}
+VERBS = {
+    "data": data,
+    "evaluate": evaluate,
+    "report": report,
+    "score": score,
+    "explain": explain,
+    "translate": translate,
+}
 
 
 def main(argv: list[str]) -> int:
