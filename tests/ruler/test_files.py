@@ -134,7 +134,7 @@ def test_a_journal_is_of_one_checkpoint_and_its_scales(tmp_path):
 
 
 def test_translate_and_explain_say_what_a_score_is(checkpoint, tmp_path, capsys):
-    common = ["--checkpoint", str(checkpoint), "--device", "cpu"]
+    common = ["--checkpoint", str(checkpoint)]
     assert cli.main(["translate", "--from", "csiq", "--to", "live", "0.5", *common]) == 0
     assert re.fullmatch(r"0.5 csiq = [\d.]+ live\n", capsys.readouterr().out)
     assert cli.main(["translate", "--from", "csiq", "--to", "live", "7", *common]) == 1

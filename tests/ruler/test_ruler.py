@@ -172,6 +172,16 @@ def test_a_score_is_explained_by_range_percentile_and_pictures(ruler):
     assert np.isnan(unknown.percentile)
 
 
+def test_half_precision_is_of_the_network_alone(ruler, checkpoint, pixels):
+    fast = load(checkpoint, "cpu", "bf16")
+    score = fast.score(torch.tensor(pixels).permute(2, 0, 1))
+    assert score.dtype == torch.float32
+    assert float(score) != ruler.score(pixels)
+    assert float(score) == pytest.approx(ruler.score(pixels), abs=2e-2)
+    with pytest.raises(ConfigError, match="expected 32 or bf16"):
+        load(checkpoint, "cpu", "16")
+
+
 def test_checkpoints_that_cannot_score_are_refused(tmp_path):
     with pytest.raises(ConfigError, match="There is no checkpoint"):
         load(tmp_path / "none.ckpt")

@@ -26,7 +26,7 @@ def add(verbs: Any) -> None:
 def _run(args: argparse.Namespace) -> int:
     from mimi_lightning.ruler.ruler import load
 
-    ruler = load(args.checkpoint, args.device)
+    ruler = load(args.checkpoint, "cpu")
     for score in args.scores:
         meaning = ruler.explain(score, args.scale, args.examples)
         print(f"{score:g} on the scale of {args.scale}, {meaning.low:g} (worst) to {meaning.high:g} (best)")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mimi_lightning.cli.words import add_checkpoint
+from mimi_lightning.cli.words import add_checkpoint, add_device
 from mimi_lightning.errors import ConfigError
 
 FORMATS = ("table", "csv", "jsonl")
@@ -24,6 +24,7 @@ def add(verbs: Any) -> None:
     )
     score.add_argument("paths", metavar="PATH", nargs="+", help="files, folders, patterns; - reads paths from stdin")
     add_checkpoint(score)
+    add_device(score)
     score.add_argument("--scale", metavar="DATASET", action="append", help="also on its scale; `all` for all of them")
     score.add_argument("--top", metavar="N", type=int, help="only the N best, best first")
     score.add_argument("--format", choices=FORMATS, help="on the screen (a table; csv where it is no terminal)")
@@ -43,10 +44,10 @@ def _run(args: argparse.Namespace) -> int:
     from mimi_lightning.ruler.sheets import write_html, write_rows
 
     paths = find_pictures(_words(args.paths))
-    ruler = load(args.checkpoint, args.device)
+    ruler = load(args.checkpoint, args.device, args.precision)
     scales = ruler.scales if args.scale and "all" in args.scale else tuple(dict.fromkeys(args.scale or ()))
     ruler.model.number(scales)
-    journal = Journal(args.out, Path(args.checkpoint).read_bytes(), *scales) if args.out else None
+    journal = Journal(args.out, Path(args.checkpoint).read_bytes(), args.precision, *scales) if args.out else None
     rows = _score(ruler, paths, scales, journal)
     failed = sum("error" in row for row in rows)
     if args.top:

@@ -36,7 +36,7 @@ def _run(args: argparse.Namespace) -> int:
         raise ConfigError("translate takes scores, or --csv FILE.")
     from mimi_lightning.ruler.ruler import load
 
-    ruler = load(args.checkpoint, args.device)
+    ruler = load(args.checkpoint, "cpu")
     if args.csv:
         return _translate_table(ruler, args)
     return _show(ruler, args)

@@ -20,6 +20,7 @@ from mimi_lightning.ruler.marks import nearest, percentile
 from mimi_lightning.ruler.pictures import Source, as_picture
 
 PROXY = "proxy"  # the scale that all datasets share
+PRECISIONS = ("32", "bf16")
 TOGETHER = 16  # pictures of one size that pass the network together
 
 
@@ -38,12 +39,13 @@ class Meaning(NamedTuple):
         return not self.low <= self.score <= self.high
 
 
-def load(checkpoint: Path | str, device: str | torch.device | None = None) -> Ruler:
+def load(checkpoint: Path | str, device: str | torch.device | None = None, precision: str = "32") -> Ruler:
     """Read a checkpoint as a ruler; needs neither datasets nor configuration.
 
     Args:
         checkpoint: file, such as outputs/mimi/resnet34/split03/checkpoints/best.ckpt.
         device: where the network computes; the first GPU, if there is one, by default.
+        precision: see `Ruler`.
 
     Raises:
         ConfigError: no such device, or the file is missing, no checkpoint of this project, or does not say what testing
@@ -60,7 +62,7 @@ def load(checkpoint: Path | str, device: str | torch.device | None = None) -> Ru
     model = QualityModel.load(checkpoint)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        return Ruler(model.to(device))
+        return Ruler(model.to(device), precision)
     except (RuntimeError, AssertionError) as error:  # no such device, or a PyTorch without it
         raise ConfigError(f"The device {device} cannot be used: {error}") from error
 
@@ -68,14 +70,21 @@ def load(checkpoint: Path | str, device: str | torch.device | None = None) -> Ru
 class Ruler:
     """Scores pictures. Higher is better; proxy scores compare whatever the pictures are of.
 
-    A picture has one score: it is decoded, resized and cut as testing did (see `pictures`), in evaluation and float32.
+    A picture has one score: it is decoded, resized and cut as testing did (see `pictures`), in evaluation.
 
     Args:
         model: a trained one; it does not learn any more.
+        precision: of the network, `32` (float32) or `bf16`, which modern processors and GPUs compute several times
+            faster, and which changes scores in the third digit. Mappers and scores are float32 all the same.
+
+    Raises:
+        ConfigError: another precision, or a model that does not say what testing saw of a picture.
     """
 
-    def __init__(self, model: QualityModel) -> None:
-        self.model = model.eval().requires_grad_(False)
+    def __init__(self, model: QualityModel, precision: str = "32") -> None:
+        if precision not in PRECISIONS:
+            raise ConfigError(f"precision {precision}: expected {' or '.join(PRECISIONS)}.")
+        self.model, self.precision = model.eval().requires_grad_(False), precision
         if not model.hparams.view:
             raise ConfigError(
                 "The checkpoint is of an early version and does not say what testing saw of a picture. Train anew, or "
@@ -130,7 +139,7 @@ class Ruler:
         Args:
             views: as the model's view makes them, of any sizes; uint8, or float32 of 0..255.
         """
-        with _exact():
+        with _exact(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             judged = [self.model.regressor(torch.stack(batch).to(self.device)) for batch in _alike(views)]
         columns = {name: [getattr(each, name) for each in judged] for name in ("proxy", "std", "hidden")}
         return Judgement(**{name: torch.cat(parts) for name, parts in columns.items() if parts[0] is not None})
