@@ -19,9 +19,7 @@ CLIP = ("live", "csiq", "bid", "clive", "koniq", "kadid")  # and MIMI-CLIP
 
 
 def mlp(*widths: int) -> nn.Sequential:
-    layers = [
-        layer for n_in, n_out in pairwise(widths) for layer in (nn.Linear(n_in, n_out), nn.ReLU())
-    ]
+    layers = [layer for n_in, n_out in pairwise(widths) for layer in (nn.Linear(n_in, n_out), nn.ReLU())]
     return nn.Sequential(*layers[:-1])
 
 
@@ -38,7 +36,8 @@ class Function(nn.Module):
         nodes, weights = (rule.double() for rule in clenshaw_curtis(NODES))
         points = nn.functional.pad((x[:, None] * nodes)[..., None], (0, 2))
         offset, log_scale = self.net(x.new_zeros(2))
-        return log_scale.exp() * x * (elu(self.integrand.net(points).squeeze(-1)) + 1) @ weights + offset
+        density = elu(self.integrand.net(points).squeeze(-1)) + 1
+        return log_scale.exp() * x * (density @ weights) + offset
 
 
 class Block(nn.Module):
@@ -79,9 +78,9 @@ class BaseCNN(Mapped):
 
     def __init__(self, backbone: str = "resnet34", fc: nn.Module | None = None, blocks: int = 1) -> None:
         super().__init__()
-        network = torchvision.models.get_model(backbone, weights=None)
-        self.backbone = network.features if backbone == "vgg16" else network
-        self.fc = fc or mlp(512 * 512, 4, 3, 1)
+        vgg16 = torchvision.models.vgg.make_layers(torchvision.models.vgg.cfgs["D"])
+        self.backbone = vgg16 if backbone == "vgg16" else torchvision.models.resnet34()
+        self.fc = fc or mlp(512 * 512, 8, 6, 1)
         if fc is None:
             self.add_mappers(blocks)
 
@@ -128,11 +127,13 @@ def randomise(network: nn.Module) -> nn.Module:
     """Scores of about 1, and statistics and biases that cannot be taken for each other; evaluation, float64."""
     for name, tensor in network.state_dict().items():
         if name.endswith(("running_mean", "bias")):
-            tensor.normal_(std=0.3)
+            tensor.normal_(std=0.1)
         elif name.endswith("running_var"):
             tensor.uniform_(0.5, 1.5)
+        elif tensor.ndim == 4:
+            nn.init.kaiming_normal_(tensor)
         elif tensor.shape[1:] == (512 * 512,):  # behind a vector of length 1
-            tensor.normal_()
+            tensor.normal_(std=10)
         elif name.endswith("logit_scale"):
             tensor.fill_(4)
     return network.eval().double().requires_grad_(False)

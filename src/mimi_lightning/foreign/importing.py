@@ -122,7 +122,10 @@ def _read_lists(layout: Layout, lists: Path | None, split: int | None) -> pd.Dat
         raise ConfigError(f"The partitions of {layout.title} were not published as lists: leave --lists out.")
     if split not in config.SPLITS:
         raise ConfigError(f"--split {split}: expected 1 to {config.SPLITS[-1]}.")
-    return read_listed_labels(lists, split, [layout.lists])[["dataset", "image", "part", "mos"]]
+    listed = read_listed_labels(lists, split, [layout.lists])[["dataset", "image", "part", "mos"]]
+    if lacking := sorted({*layout.datasets} - {*listed["dataset"]}):  # their images would count as new ones
+        raise ConfigError(f"{lists} has no lists of {', '.join(lacking)}, on which {layout.title} was trained, too.")
+    return listed
 
 
 def _training_ends(listed: pd.DataFrame) -> dict[str, list[float]]:
