@@ -182,8 +182,8 @@ def with_tensor(name, tensor):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda content: content.update(model=Stranger()), "system, which is no data. Nothing was run"),
-        (with_tensor("fc.4.bias", Stranger()), "system, which is no data"),
+        (lambda content: content.update(model=Stranger()), "system', which is no data. Nothing was run"),
+        (with_tensor("fc.4.bias", Stranger()), "system', which is no data"),
         (without("backbone.layer3.5.bn2.running_var"), r"lacks backbone.layer3.5.bn2.running_var\."),
         (without("fc.2.bias"), r"lacks fc.2.bias\."),
         (without("trans6.net.4.weight"), r"lacks trans6.net.4.weight\."),
@@ -193,6 +193,7 @@ def with_tensor(name, tensor):
             "holds 'backbone.conv1.weight', .* and the sign of no layout that is known: MIMI-CNN",
         ),
         (with_tensor("fc.6.weight", ONE), "holds 'fc.6.weight', which the layout does not have"),
+        (with_tensor("nlm1.operations.3.F.net.0.bias", ONE), "holds 'nlm1.operations.3.F.net.0.bias', which"),
         (with_tensor("nlm3.operations.1.F.net.0.bias", ONE), "holds 'nlm3.operations.1.F.net.0.bias', which"),
         (with_tensor("clip_model.logit_scale", ONE), "holds 'clip_model.logit_scale', which"),
         (with_tensor("fc.0.weight", torch.ones(8, 9)), r"fc.0.weight has the shape \[8, 9\], not \[8, 262144\]"),
@@ -247,9 +248,9 @@ def refusing(scratch, tmp_path, monkeypatch):
         (lambda file: file.touch(), "cannot read weights"),
         (lambda file: file.write_text("import os"), "cannot read weights"),
         (lambda file: file.write_bytes(pickle.dumps(Stranger())), "cannot read weights"),
-        (lambda file: file.write_bytes(pickle.dumps(Stranger(), 2)), "system, which is no data. Nothing was run"),
+        (lambda file: file.write_bytes(pickle.dumps(Stranger(), 2)), "system', which is no data. Nothing was run"),
         (lambda file: torch.save([ONE], file), "it holds a list, not weights by their names"),
-        (lambda file: torch.save(nn.Linear(1, 1), file), "Linear, which is no data"),
+        (lambda file: torch.save(nn.Linear(1, 1), file), "Linear', which is no data"),
     ],
 )
 def test_files_that_hold_no_weights_are_refused(tmp_path, monkeypatch, write_file, message):
@@ -261,10 +262,11 @@ def test_files_that_hold_no_weights_are_refused(tmp_path, monkeypatch, write_fil
 
 
 @pytest.mark.parametrize("module", ["numpy.core.multiarray", "numpy._core.multiarray"])  # before NumPy 2, and since
-def test_numbers_of_numpy_are_data(tmp_path, monkeypatch, module):
+def test_figures_of_numpy_do_no_harm(tmp_path, monkeypatch, module):
     scalar = np.float64(0).__reduce__()[0]
     monkeypatch.setattr(scalar, "__module__", module)
-    assert read(write({"srcc": [np.float64(0.5)]}, tmp_path / "theirs.pt")) == {"srcc": [0.5]}
+    content = read(write({"srcc": [np.float64(0.5)], "weight": ONE}, tmp_path / "theirs.pt"))
+    assert content["weight"] == 1
 
 
 def write_lists(lists, miniature, split, names=tuple(LISTED)):
@@ -322,17 +324,25 @@ def test_the_command_takes_labels_and_parts_from_lists(cnn_content, miniature, t
         (["--lists", ".", "--split", "3"], "There are no lists of split 3"),
         (["--lists", "lists", "--split", "3"], "no lists of bid, clive, csiq, kadid, koniq, on which"),
         (["--out", "theirs.pt"], "theirs.pt is there already"),
+        (["--out", "old.ckpt"], "old.labels.csv is there already"),
     ],
 )
 def test_wrong_words_are_explained(refusing, miniature, tmp_path, words, message):
     torch.save({"state_dict": {"trans1.net.0.bias": ONE}}, "theirs.pt")
     if "lists" in words:
         write_lists(tmp_path / "lists", miniature, 3, ["live"])
+    (tmp_path / "old.labels.csv").touch()
     before = (tmp_path / "theirs.pt").read_bytes()
     with pytest.raises((ConfigError, DatasetError), match=message):
         cli.main(["import", "theirs.pt", "--out", "best.ckpt", *words])
     assert (tmp_path / "theirs.pt").read_bytes() == before
     assert not (tmp_path / "best.ckpt").exists()
+
+
+def test_a_place_where_nothing_can_be_written_is_named(cnn_content, refusing, tmp_path):
+    file = write(cnn_content, tmp_path / "theirs.pt")
+    with pytest.raises(ConfigError, match=r"theirs.pt/best.ckpt cannot be written"):
+        import_checkpoint(file, file / "best.ckpt")
 
 
 @pytest.mark.parametrize(

@@ -63,8 +63,10 @@ def import_checkpoint(
         ConfigError: the file is of no known layout, or something was asked for that cannot be.
         DatasetError: the lists cannot be read.
     """
-    if out.exists():
-        raise ConfigError(f"{out} is there already: name another file as --out, or remove it.")
+    labels = out.with_suffix(".labels.csv")
+    for path in (out, labels):
+        if path.exists():
+            raise ConfigError(f"{path} is there already: name another file as --out, or remove it.")
     layout, weights = recognise(read(file), file)
     ends = dict(ends or {})
     _check_ends(layout, ends)
@@ -74,12 +76,14 @@ def import_checkpoint(
     model = _make_model(layout, weights, ends)
     layout.put(model, weights)
     weights.close()
-    labels = None if listed is None else out.with_suffix(".labels.csv")
-    model.save(out)
-    if labels is not None:
-        with aside(labels) as draft:
-            listed.to_csv(draft, index=False)
-    return Imported(layout.title, model.eval(), labels)
+    try:
+        model.save(out)
+        if listed is not None:
+            with aside(labels) as draft:
+                listed.to_csv(draft, index=False)
+    except OSError as error:
+        raise ConfigError(f"{out} cannot be written: {error}") from error
+    return Imported(layout.title, model.eval(), None if listed is None else labels)
 
 
 def _make_model(layout: Layout, weights: Weights, ends: Ends) -> QualityModel:

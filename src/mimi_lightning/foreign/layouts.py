@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from mimi_lightning.foreign.parts import put_backbone, put_head, put_mapper, put
 from mimi_lightning.foreign.weights import Weights, listed
 from mimi_lightning.module import QualityModel
 
+MOST_BLOCKS = 3  # as many as the code of MIMI has by default; one was published
 PARALLEL = "module."  # before all names of a network that was trained on several GPUs
 
 
@@ -53,8 +53,8 @@ class Mapped(Layout):
         return [f"{self.first}{number}", *pairs]
 
     def mapper_words(self, weights: Weights) -> list[str]:
-        """Number of blocks, and widths of the integrands; those that were published at most."""
-        blocks = next(k for k in count() if f"{self.blocks}1.operations.{k}.F.net.0.bias" not in weights)
+        """Number of blocks, and widths of the integrands: those of the file."""
+        blocks = sum(f"{self.blocks}1.operations.{k}.F.net.0.bias" in weights for k in range(MOST_BLOCKS))
         hidden = weights.widths([f"{self.first}1.integrand.net.{place}.bias" for place in (0, 2, 4)], [100] * 3)
         return [f"mapper.blocks={max(blocks, 1)}", f"mapper.hidden={hidden}"]
 
@@ -185,7 +185,7 @@ def recognise(content: Mapping[str, Any], file: Path) -> tuple[Layout, Weights]:
             f"{file} is refused: it holds the weights of {layout.title} {f'under {home}' if home else 'at its top'}, "
             f"but {layout.title} has them {right}."
         )
-    strangers = {} if home is None else {key: None for key in content if key not in (home, *layout.beside)}
+    strangers = [] if home is None else [key for key in content if key not in (home, *layout.beside)]
     if strangers:
         raise ConfigError(f"{file} is refused: beside its weights it holds {listed(strangers)}.")
     return layout, Weights(tensors, file)

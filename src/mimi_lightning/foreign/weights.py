@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from mimi_lightning.errors import ConfigError
 
-# Figures of validation, which authors keep beside the weights, are scalars of NumPy: bytes and their type.
-SCALAR = np.float64(0).__reduce__()[0]
-NUMBERS = [(SCALAR, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]  # before NumPy 2, and since
-NUMBERS += [np.dtype, *(type(np.dtype(kind)) for kind in ("f4", "f8", "i8"))]
-
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64)
 NAMED = 3  # names in one message
+
+
+class Figure:
+    """Stands for a scalar of NumPy and its type: figures of validation beside the weights, which nobody looks at."""
+
+    def __init__(self, *parts: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
+# What is called so in a file; of `numpy.core` before NumPy 2.
+FIGURES = [(Figure, f"numpy.{name}") for name in ("core.multiarray.scalar", "_core.multiarray.scalar", "dtype")]
 
 
 def read(file: Path) -> dict[str, Any]:
@@ -32,12 +40,14 @@ def read(file: Path) -> dict[str, Any]:
     if not file.is_file():
         raise ConfigError(f"There is no file {file}.")
     try:
-        with torch.serialization.safe_globals(NUMBERS), warnings.catch_warnings():
+        with torch.serialization.safe_globals(FIGURES), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of other versions of pickle
             content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever unpickling a file of unknown origin may raise
         if found := re.search(r"GLOBAL (\S+)", str(error)):  # PyTorch's words advise to run it
-            raise ConfigError(f"{file} is refused: it holds {found[1]}, which is no data. Nothing was run.") from None
+            raise ConfigError(
+                f"{file} is refused: it holds {listed([found[1]])}, which is no data. Nothing was run."
+            ) from None
         raise ConfigError(f"{file} is refused: PyTorch cannot read weights from it.") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{file} is refused: it holds a {type(content).__name__}, not weights by their names.")
@@ -110,7 +120,7 @@ class Weights:
         return tensor
 
 
-def listed(names: Mapping[str, Any]) -> str:
+def listed(names: Iterable[Any]) -> str:
     """The first names, and how many follow; as they are written in Python, whatever characters they have."""
     words = [ascii(name)[:80] for name in names]
     more = f" and {len(words) - NAMED:,} more" if len(words) > NAMED else ""
