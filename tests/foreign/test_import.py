@@ -196,12 +196,14 @@ def with_tensor(name, tensor):
         (with_tensor("nlm1.operations.3.F.net.0.bias", ONE), "holds 'nlm1.operations.3.F.net.0.bias', which"),
         (with_tensor("nlm3.operations.1.F.net.0.bias", ONE), "holds 'nlm3.operations.1.F.net.0.bias', which"),
         (with_tensor("clip_model.logit_scale", ONE), "holds 'clip_model.logit_scale', which"),
+        (with_tensor("backbone.fc.bias", torch.ones(7)), r"backbone.fc.bias has the shape \[7\], not \[1000\]"),
         (with_tensor("fc.0.weight", torch.ones(8, 9)), r"fc.0.weight has the shape \[8, 9\], not \[8, 262144\]"),
         (with_tensor("trans2.net.0.bias", torch.ones(8)), r"trans2.net.0.bias has the shape \[8\], not \[7\]"),
         (with_tensor("fc.0.bias", torch.ones(1).expand(10**9)), "has 1,000,000,000 entries, not 1 to 512"),
         (with_tensor("fc.4.bias", torch.full((1,), torch.inf)), "fc.4.bias does not hold finite numbers"),
         (with_tensor("fc.4.bias", torch.ones(1, dtype=torch.int64)), "fc.4.bias does not hold finite numbers"),
         (with_tensor("fc.4.bias", torch.ones(1).to_sparse()), "fc.4.bias is no tensor of plain numbers"),
+        (with_tensor("fc.4.bias", torch.ones(1, device="meta")), "fc.4.bias is no tensor of plain numbers"),
         (with_tensor("fc.4.bias", "a word"), "fc.4.bias is no tensor of plain numbers"),
         (with_tensor(4, ONE), "does not hold weights by their names"),
         (lambda content: content.update(state_dict=[ONE]), "does not hold weights by their names"),
@@ -274,7 +276,11 @@ def write_lists(lists, miniature, split, names=tuple(LISTED)):
     tables = {}
     for name in names:
         folder, listed_name = LISTED[name]
-        table = import_module(f"mimi_lightning.data.owners.{name}").read(miniature / folder)[["image", "mos"]]
+        table = (
+            import_module(f"mimi_lightning.data.owners.{name}")
+            .read(miniature / folder)[["image", "mos"]]
+            .sort_values("mos")
+        )
         home = lists / FORMATS["mimi_cnn"].home / folder / "splits2" / str(split)
         home.mkdir(parents=True)
         tables[name] = {"train": table[:8], "valid": table[8:10], "test": table[10:]}
