@@ -116,6 +116,16 @@ def test_native_scores_and_deviations_are_those_of_the_model(checkpoint, pixels)
         ruler.score(pixels, scale="koniq")
 
 
+def test_a_scale_whose_labels_nobody_knows_is_refused(pixels):
+    facts = make_model().hparams.datasets
+    ruler = module.Ruler(make_model(datasets={**facts, "csiq": {**facts["csiq"], "labels": [np.nan, np.nan]}}))
+    assert ruler.scales == ("live",)
+    assert np.isfinite(ruler.score(pixels, scale="live"))
+    for use in (lambda: ruler.score(pixels, scale="csiq"), lambda: ruler.translate([0.5], "csiq", "live")):
+        with pytest.raises(ConfigError, match="proxy scores of csiq alone"):
+            use()
+
+
 @pytest.mark.parametrize("side", [40, 60], ids=["as it is", "resized"])
 def test_gradients_reach_a_picture_of_floats(side, pixels):
     ruler = module.Ruler(make_model())

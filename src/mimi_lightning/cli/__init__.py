@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 
-from mimi_lightning.cli import data, evaluate, explain, report, score, translate
+from mimi_lightning.cli import data, evaluate, explain, import_, report, score, translate
 from mimi_lightning.cli.words import PROGRAM
 
 VERBS = {
@@ -18,6 +18,7 @@ VERBS = {
     "score": score,
     "explain": explain,
     "translate": translate,
+    "import": import_,
 }
 
 

@@ -46,7 +46,8 @@ def _run(args: argparse.Namespace) -> int:
     paths = find_pictures(_words(args.paths))
     ruler = load(args.checkpoint, args.device, args.precision)
     scales = ruler.scales if args.scale and "all" in args.scale else tuple(dict.fromkeys(args.scale or ()))
-    ruler.model.number(scales)
+    for scale in scales:
+        ruler.number(scale)
     journal = Journal(args.out, Path(args.checkpoint).read_bytes(), args.precision, *scales) if args.out else None
     rows = _score(ruler, paths, scales, journal)
     failed = sum("error" in row for row in rows)

@@ -72,7 +72,8 @@ def score_files(ruler: Ruler, paths: Sequence[str], scales: Sequence[str] = ()) 
     Raises:
         ConfigError: a scale that the model does not know.
     """
-    ruler.model.number(scales)
+    for scale in scales:
+        ruler.number(scale)
     rest = iter(paths)
     with _large_files():
         while chunk := list(islice(rest, TOGETHER)):

@@ -95,12 +95,25 @@ class Ruler:
     @property
     def scales(self) -> tuple[str, ...]:
         """The datasets on whose scales it tells scores, beside `proxy`."""
-        return tuple(self.model.names)
+        return tuple(name for name, known in zip(self.model.names, self.model.scale.known, strict=True) if known)
 
     @property
     def device(self) -> torch.device:
         """Where the network computes."""
         return self.model.device
+
+    def number(self, scale: str) -> Tensor:
+        """Index of a dataset in the model, int64 [1].
+
+        Raises:
+            ConfigError: the model does not know the scale.
+        """
+        number = self.model.number([scale])
+        if not self.model.scale.known[number]:
+            raise ConfigError(
+                f"The checkpoint gives proxy scores of {scale} alone: the labels of its scale are not known."
+            )
+        return number
 
     def score(self, pictures: Source | Sequence[Source], scale: str | None = None, with_std: bool = False) -> Any:
         """Score a picture or several.
@@ -146,7 +159,7 @@ class Ruler:
 
     def on_scale(self, judgement: Judgement, scale: str | None) -> tuple[Tensor, Tensor]:
         """Scores [B] on the scale of a dataset, and their standard deviations; see `score`."""
-        number = torch.tensor([UNKNOWN]) if scale in (None, PROXY) else self.model.number([scale])
+        number = torch.tensor([UNKNOWN]) if scale in (None, PROXY) else self.number(scale)
         dataset = number.to(self.device).expand(len(judgement.proxy))
         q = self.model.mapper.read(judgement, dataset)
         if scale not in (None, PROXY):
@@ -169,7 +182,7 @@ class Ruler:
 
     def range(self, scale: str) -> tuple[float, float]:
         """Ends of a dataset's published range; errors as those of `explain`."""
-        self.model.number([scale])
+        self.number(scale)
         return tuple(self.model.hparams.datasets[scale]["range"])
 
     @torch.no_grad()
@@ -194,11 +207,11 @@ class Ruler:
         proxy = values if source == PROXY else self._to_proxy(values, source, clamp)
         if target == PROXY:
             return proxy.cpu().numpy()
-        result = self.model.predict_mos(proxy, self.model.number([target]).to(self.device))
+        result = self.model.predict_mos(proxy, self.number(target).to(self.device))
         return (result.clamp(*self.range(target)) if clamp else result).cpu().numpy()
 
     def _to_proxy(self, values: Tensor, scale: str, clamp: bool) -> Tensor:
-        number = self.model.number([scale]).to(self.device)
+        number = self.number(scale).to(self.device)
         if clamp:
             values = values.clamp(*self.range(scale))
         target = self.model.scale.normalise(values, number)
@@ -207,7 +220,7 @@ class Ruler:
         return proxy if clamp else proxy.masked_fill(reached != target, torch.nan)
 
     def _refuse_without_inverse(self, scale: str) -> None:
-        self.model.number([scale])
+        self.number(scale)
         if not self.model.mapper.invertible:
             kind = type(self.model.mapper).__name__
             raise ConfigError(f"Its mapper {kind} has no inverse: scores of {scale} cannot be translated.")
