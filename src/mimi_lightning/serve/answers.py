@@ -129,7 +129,7 @@ def tell_meaning(ruler: Ruler, score: float, scale: str, std: float = math.nan) 
 
 def tell_translation(ruler: Ruler, source: str, target: str, score: float) -> Translation:
     """Translate a score; errors as those of `Ruler.translate`."""
-    translated = float(ruler.translate(score, source, target))
+    translated = float(ruler.translate([score], source, target)[0])
     outside = any(_outside(ruler, *each) for each in ((source, score), (target, translated)))
     return Translation(source=source, target=target, score=score, translated=_known(translated), outside=outside)
 
@@ -161,7 +161,7 @@ def _ranges(ruler: Ruler) -> list[tuple[str, tuple[float, float]]]:
 
 def _ticks(ruler: Ruler, scale: str) -> list[Tick]:
     low, high = label_span(ruler, scale)
-    scores = MaxNLocator(TICKS).tick_values(low, high)
+    scores = MaxNLocator(TICKS, steps=[1, 2, 5, 10]).tick_values(low, high).round(9)
     scores = scores[(scores >= low) & (scores <= high)]
     proxies = ruler.translate(scores, scale, PROXY)
     return [Tick(score=s, proxy=q) for s, q in zip(scores.tolist(), proxies.tolist(), strict=True) if math.isfinite(q)]

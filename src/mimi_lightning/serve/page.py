@@ -25,7 +25,7 @@ def mount_page(app: FastAPI, ruler: Ruler) -> None:
     gr.mount_gradio_app(
         app,
         _page(ruler),
-        path="",
+        path="/",
         footer_links=[],
         run_history=False,
         show_error=True,
@@ -83,15 +83,12 @@ def _table(ruler: Ruler, source: str, score: float) -> str:
     proxy = answers.tell_translation(ruler, source, PROXY, score).translated
     if proxy is None:
         return f"<p class='none'>No picture has {score:.4g} on the scale of {html.escape(source)}: the model ends before.</p>"
-    rows = "".join(_row(answers.tell_meaning(ruler, _on(ruler, proxy, name), name)) for name in ruler.scales)
+    told = {name: answers.tell_translation(ruler, PROXY, name, proxy).translated for name in ruler.scales}
+    rows = "".join(_row(answers.tell_meaning(ruler, score, name)) for name, score in told.items())
     head = "<th>scale</th><th>score</th><th>range</th><th>percentile</th><th>pictures like that, with their MOS</th>"
     return (
         f"<div class='scroll' data-proxy='{proxy}'><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
     )
-
-
-def _on(ruler: Ruler, proxy: float, scale: str) -> float:
-    return float(ruler.translate(proxy, PROXY, scale))
 
 
 def _row(told: answers.Native) -> str:
