@@ -75,8 +75,7 @@ function span() {
   if (ruler.low !== null) ends.push(ruler.low, ruler.high);
   if (ends.length === 0) return [0, 1];
   const [low, high] = [Math.min(...ends), Math.max(...ends)];
-  const margin = 0.04 * (high - low) || 0.5;
-  return [low - margin, high + margin];
+  return low < high ? [low, high] : [low - 1, high + 1];
 }
 
 function rounds(low, high) {
@@ -91,7 +90,7 @@ function line(name, ticks, at, width) {
   const drawn = make("div");
   let last = -Infinity;
   for (const tick of ticks) {
-    const x = at(tick.proxy) * width;
+    const x = at(tick.proxy);
     const room = 5 * String(short(tick.score)).length + 12;
     if (x < 0 || x > width || x - last < room) continue;
     last = x;
@@ -100,12 +99,11 @@ function line(name, ticks, at, width) {
   return make("div", { class: "scale " + name }, make("b", {}, name), drawn);
 }
 
-function shelve(at, width) {
-  const side = width > 500 ? 64 : 44;
+function shelve(at, side) {
   const shelf = $(".shelf");
   shelf.style.setProperty("--side", side + "px");
   const ends = []; // of each row, from the lowest
-  const places = pictures.map((picture, rank) => ({ picture, rank, x: at(picture.score.proxy) * width }));
+  const places = pictures.map((picture, rank) => ({ picture, rank, x: at(picture.score.proxy) }));
   for (const place of [...places].sort((a, b) => a.x - b.x)) {
     const free = ends.findIndex((end) => end + side + 8 <= place.x);
     place.row = free < 0 ? ends.length : free;
@@ -129,30 +127,32 @@ function shelve(at, width) {
 
 function draw() {
   const [low, high] = span();
-  const at = (proxy) => (proxy - low) / (high - low);
   const width = $(".shelf").clientWidth;
-  shelve(at, width);
-  const proxies = rounds(low, high).map((proxy) => ({ score: proxy, proxy }));
+  const side = width > 500 ? 64 : 44; // of a small picture; half of one has room at both ends
+  const at = (proxy) => side / 2 + ((proxy - low) / (high - low)) * (width - side);
+  shelve(at, side);
+  const rounded = rounds(low, high).map((proxy) => ({ score: proxy, proxy }));
   const native = ruler.scales.filter((scale) => scale.ticks.length > 0);
-  const lines = [line("proxy", proxies, at, width), ...native.map((scale) => line(scale.scale, scale.ticks, at, width))];
-  $(".lines").replaceChildren(...lines);
-  const seen = cursor !== null && at(cursor) >= 0 && at(cursor) <= 1;
-  $(".cursor").hidden = !seen;
-  $(".cursor").style.left = `${$(".shelf").offsetLeft + at(cursor) * width}px`;
+  $(".lines").replaceChildren(
+    line("proxy", rounded, at, width),
+    ...native.map((scale) => line(scale.scale, scale.ticks, at, width)),
+  );
+  $(".cursor").hidden = cursor === null || at(cursor) < 0 || at(cursor) > width;
+  $(".cursor").style.left = `${$(".shelf").offsetLeft + at(cursor)}px`;
 }
 
 // The cards
 
 function row(native) {
-  const bar = make("td", { class: "bar" });
+  const spread = native.std === null ? "" : ` ± ${native.std.toPrecision(2)}`;
+  const range = `${Number(native.low.toPrecision(3))}–${Number(native.high.toPrecision(3))}`;
+  const within = make("small", { class: native.outside ? "outside" : "" }, native.outside ? `outside ${range}` : `of ${range}`);
+  const place = make("td", { class: "place" });
   if (native.percentile !== null) {
     const filled = make("i", { style: `width:${native.percentile}%` });
-    bar.append(make("div", { title: `percentile ${native.percentile.toFixed(0)} of the training labels` }, filled));
+    place.append(make("div", { class: "bar" }, filled), make("small", {}, native.percentile.toFixed(0)));
   }
-  const std = native.std === null ? "" : ` ± ${native.std.toPrecision(2)}`;
-  const range = native.outside ? " outside" : "";
-  const value = make("td", {}, short(native.score) + std, make("small", {}, `${range} of ${short(native.low)}–${short(native.high)}`));
-  return make("tr", {}, make("td", {}, native.scale), value, bar);
+  return make("tr", {}, make("td", {}, native.scale), make("td", {}, short(native.score) + spread, " ", within), place);
 }
 
 function examples(native) {
@@ -163,6 +163,8 @@ function examples(native) {
   }
   return list.childElementCount ? [make("details", {}, make("summary", {}, "Training pictures like this"), list)] : [];
 }
+
+const HEAD = make("tr", {}, ...["scale", "score", "percentile"].map((name) => make("th", {}, name)));
 
 function card(picture, rank) {
   const { width, height, proxy, std, native } = picture.score;
@@ -175,14 +177,14 @@ function card(picture, rank) {
     make("button", { class: "remove", type: "button", "aria-label": label, title: label, onclick: () => remove(picture) }, "×"),
     make("h2", {}, `${rank + 1}.`, make("span", { title: "proxy score" }, told)),
     make("p", {}, `${picture.name}, ${width} × ${height}`),
-    make("table", {}, make("tbody", {}, ...native.map(row))),
+    make("table", {}, make("thead", {}, HEAD.cloneNode(true)), make("tbody", {}, ...native.map(row))),
     ...examples(native),
   );
 }
 
 function show() {
   pictures.sort((a, b) => b.score.proxy - a.score.proxy);
-  $(".ranked").replaceChildren(...pictures.map(card));
+  document.querySelector("#ranked").replaceChildren(...pictures.map(card));
   draw();
 }
 

@@ -7,6 +7,7 @@ endpoint, `/score`, and no component of Gradio ever has one.
 from __future__ import annotations
 
 import html
+import math
 from importlib.resources import files
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def mount_page(app: FastAPI, ruler: Ruler) -> None:
         show_error=True,
         ssr_mode=False,
         favicon_path=str(FOLDER / "icon.svg"),
-        theme=gr.themes.Base(font=FONTS, font_mono=["monospace"]),
+        theme=gr.themes.Base(primary_hue="sky", font=FONTS, font_mono=["monospace"]),
         css=_asset("page.css"),
     )
 
@@ -48,15 +49,16 @@ def _page(ruler: Ruler) -> gr.Blocks:
         )
         if answers.invertible(ruler):
             _add_translator(ruler)
+        gr.HTML("<section id='ranked' aria-label='Pictures, the best first'></section>", apply_default_css=False)
     return page
 
 
 def _add_translator(ruler: Ruler) -> None:
     first = ruler.scales[0]
     with gr.Column(elem_id="translator"):
-        gr.HTML("<h2>What is a score on the other scales?</h2>", apply_default_css=False)
+        gr.HTML("<h2>A score on the other scales</h2>", apply_default_css=False)
         with gr.Row():
-            scale = gr.Dropdown(list(ruler.scales), value=first, label="Score on the scale of", scale=1)
+            scale = gr.Dropdown(list(ruler.scales), value=first, label="Scale", scale=1)
             score = gr.Slider(**_slider(ruler, first), label="Score", scale=3)
         told = gr.HTML(_table(ruler, first, _slider(ruler, first)["value"]), apply_default_css=False)
 
@@ -73,9 +75,11 @@ def _add_translator(ruler: Ruler) -> None:
 
 
 def _slider(ruler: Ruler, scale: str) -> dict[str, float]:
-    """Of the published range, in a thousand steps, from its middle."""
+    """Round scores about the published range, from its middle."""
     low, high = ruler.range(scale)
-    return {"minimum": low, "maximum": high, "step": (high - low) / 1000, "value": (low + high) / 2}
+    step = 10 ** math.floor(math.log10((high - low) / 100))
+    low, middle, high = (round(end / step) for end in (low, (low + high) / 2, high))
+    return {"minimum": low * step, "maximum": high * step, "step": step, "value": middle * step}
 
 
 def _table(ruler: Ruler, source: str, score: float) -> str:
@@ -97,7 +101,7 @@ def _row(told: answers.Native) -> str:
     cells = (
         html.escape(told.scale),
         f"{told.score:.4g}{'<small> outside</small>' if told.outside else ''}",
-        f"{told.low:.4g} to {told.high:.4g}",
+        f"{told.low:.3g} to {told.high:.3g}",
         place,
         examples or "–",
     )
