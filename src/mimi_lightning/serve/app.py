@@ -111,7 +111,7 @@ def serve(checkpoint: Path, host: str, port: int, device: str) -> None:
         ConfigError: a checkpoint that cannot be a ruler, or a host and port that cannot be had.
     """
     ruler = load(checkpoint, device)
-    with _listen(host, port) as listening:
+    with listen(host, port) as listening:
         address = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
         print(f"page        {address}\nendpoint    {address}/openapi.json\nCtrl-C ends it.", flush=True)
         if host not in LOOPBACK:
@@ -119,7 +119,7 @@ def serve(checkpoint: Path, host: str, port: int, device: str) -> None:
         uvicorn.Server(uvicorn.Config(make_app(ruler), log_level="warning")).run(sockets=[listening])
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family)

@@ -78,8 +78,8 @@ def _slider(ruler: Ruler, scale: str) -> dict[str, float]:
     """Round scores about the published range, from its middle."""
     low, high = ruler.range(scale)
     step = 10 ** math.floor(math.log10((high - low) / 100))
-    low, middle, high = (round(end / step) for end in (low, (low + high) / 2, high))
-    return {"minimum": low * step, "maximum": high * step, "step": step, "value": middle * step}
+    low, middle, high = (round(round(end / step) * step, 9) for end in (low, (low + high) / 2, high))
+    return {"minimum": low, "maximum": high, "step": step, "value": middle}
 
 
 def _table(ruler: Ruler, source: str, score: float) -> str:

@@ -79,15 +79,14 @@ def read_picture(data: bytes, resize: int) -> PictureInMemory:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(data), formats=FORMATS)
+        _check_size(*image.size)
+        return as_picture(image, resize)
+    except DatasetError:
+        raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DatasetError(f"The picture has too many pixels: {MAX_PIXELS // 10**6} million at most.") from error
     except UnidentifiedImageError as error:
         raise DatasetError(f"This is no picture of the kinds {', '.join(FORMATS)}.") from error
-    _check_size(*image.size)
-    try:
-        return as_picture(image, resize)
-    except DatasetError:
-        raise
     except Exception as error:  # decoders raise whatever they come across in a broken file
         raise DatasetError(f"The picture cannot be read: {error}.") from error
 
