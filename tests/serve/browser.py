@@ -1,11 +1,29 @@
-"""Chromium by its DevTools protocol, over pipes: what `--dump-dom` cannot, such as choosing files."""
+"""The page of a ruler, and Chromium by its DevTools protocol: what `--dump-dom` cannot, such as choosing files."""
 
 import base64
 import json
 import os
 import subprocess
 import time
+from contextlib import contextmanager
 from itertools import count
+from threading import Thread
+
+
+@contextmanager
+def served(ruler):
+    """Address of a ruler's page, served as the command does but for the signals, which a thread cannot have."""
+    import uvicorn
+
+    from mimi_lightning.serve.app import listen, make_app
+
+    with listen("127.0.0.1", 0) as listening:
+        server = uvicorn.Server(uvicorn.Config(make_app(ruler), log_level="warning"))
+        thread = Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        server.should_exit = True
+        thread.join(20)
 
 
 class Browser:
@@ -25,7 +43,7 @@ class Browser:
             os.dup2(there, 3)
             os.dup2(back, 4)
 
-        flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--remote-debugging-pipe"]
+        flags = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--remote-debugging-pipe"]
         self.process = subprocess.Popen(
             [program, *flags, f"--user-data-dir={profile}", "about:blank"],
             close_fds=False,
@@ -43,8 +61,10 @@ class Browser:
     def call(self, method, **parameters):
         """The result of a command; requests and errors of the page are noted on the way."""
         number = next(self.numbers)
-        session = {"sessionId": self.session} if self.session else {}
-        self.commands.write(json.dumps({"id": number, "method": method, "params": parameters, **session}).encode() + b"\0")
+        command = {"id": number, "method": method, "params": parameters}
+        if self.session:
+            command["sessionId"] = self.session
+        self.commands.write(json.dumps(command).encode() + b"\0")
         while True:
             told = self._read()
             if told.get("id") == number:
@@ -65,7 +85,9 @@ class Browser:
 
     def open(self, address, width=1280, height=900):
         """Go to a page, of so many CSS pixels."""
-        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 500)
+        self.call(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 500
+        )
         self.call("Page.navigate", url=address)
 
     def ask(self, expression):
@@ -87,10 +109,9 @@ class Browser:
         node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
         self.call("DOM.setFileInputFiles", nodeId=node, files=[str(file) for file in files])
 
-    def picture(self, file):
-        """Draw the whole page into a PNG."""
-        shot = self.call("Page.captureScreenshot", captureBeyondViewport=True)
-        file.write_bytes(base64.b64decode(shot["data"]))
+    def picture(self, whole=True):
+        """A PNG of the page, or of its window."""
+        return base64.b64decode(self.call("Page.captureScreenshot", captureBeyondViewport=whole)["data"])
 
     def close(self):
         """End the browser."""

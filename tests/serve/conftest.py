@@ -5,7 +5,7 @@ import pytest
 from mimi_lightning.module import QualityModel
 from mimi_lightning.ruler.ruler import Ruler
 
-RANGES = {"lab": (0, 100), "web<b>": (1, 5)}  # the second is named as one who wants to be code
+RANGES = {"a<b>": (1, 5), "lab": (0, 100)}  # the first is named as one who wants to be code
 LINEAR = {"_target_": "mimi_lightning.models.mappers.Linear"}
 
 

@@ -3,10 +3,9 @@
 import os
 import re
 import shutil
-import threading
 
 import pytest
-from browser import Browser
+from browser import Browser, served
 from PIL import Image
 
 from mimi_lightning import cli
@@ -20,18 +19,9 @@ HOSTILE = "<img src=x onerror=alert(1)>.png"
 
 @pytest.fixture(scope="module")
 def address(ruler):
-    """Of the page, served as the command does but for the signals, which a thread cannot have."""
-    import uvicorn
-
-    from mimi_lightning.serve.app import listen, make_app
-
-    with listen("127.0.0.1", 0) as listening:
-        server = uvicorn.Server(uvicorn.Config(make_app(ruler), log_level="warning"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        server.should_exit = True
-        thread.join(20)
+    """Of the page."""
+    with served(ruler) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
@@ -72,11 +62,13 @@ def texts(page, selector):
 def test_pictures_are_ranked_on_one_ruler(page):
     assert [re.split(r"\s+", title) for title in texts(page, ".card h2")] == [["1.", "8"], ["2.", "2"]]
     assert texts(page, ".card p") == ["bright.png, 60 × 40", f"{HOSTILE}, 60 × 40"]
-    assert texts(page, ".card tr:nth-child(2) td:nth-child(2)")[0] == "4.2 of 1–5"
+    assert texts(page, ".card td:nth-child(2)")[:2] == ["4.2 of 1–5", "80 of 0–100"]
     assert texts(page, ".refused li")[0].startswith("broken.png: This is no picture")
     assert "lab80.png (80), lab90.png (90)" in page.ask("document.querySelector('.card dd').textContent")
     bright, dark = page.ask("[...document.querySelectorAll('.thumb')].map((each) => parseFloat(each.style.left))")
-    ticks = page.ask("[...document.querySelectorAll('.scale.lab span')].map((e) => [e.innerText, parseFloat(e.style.left)])")
+    ticks = page.ask(
+        "[...document.querySelectorAll('.scale.lab span')].map((e) => [e.innerText, parseFloat(e.style.left)])"
+    )
     assert (bright, dark) == (pytest.approx(dict(ticks)["80"], abs=0.5), pytest.approx(dict(ticks)["20"], abs=0.5))
 
 
@@ -94,13 +86,39 @@ def test_a_picture_that_is_pressed_shows_on_all_scales_until_it_is_removed(page)
     assert texts(page, ".card p") == ["bright.png, 60 × 40"]
 
 
-def test_the_slider_translates_and_moves_the_cursor(page):
+def test_the_slider_translates_from_any_scale_and_moves_the_cursor(page):
+    first, second = "#translator td:nth-child(2)", "#translator tr:nth-child(2) td:nth-child(2)"
+    slide(page, 2)
+    page.wait(f"document.querySelector({first!r}).innerText === '2'")
+    assert texts(page, "#translator td:nth-child(-n + 2)") == ["a<b>", "2", "lab", "25"]
+    page.wait("!document.querySelector('.cursor').hidden")
+    page.ask("document.querySelector('#translator input[role=combobox]').focus()")
+    page.wait("document.querySelector('ul[role=listbox] li')")
+    page.ask(
+        "document.querySelectorAll('ul[role=listbox] li')[1].dispatchEvent(new Event('mousedown', {bubbles: true}))"
+    )
+    page.wait(f"document.querySelector({second!r}).innerText === '50'")
+    slide(page, 90)
+    page.wait(f"document.querySelector({second!r}).innerText === '90'")
+    assert texts(page, first)[0] == "4.6"
+
+
+def slide(page, score):
     slider = "document.querySelector('#translator input[type=range]')"
     page.wait(slider)
-    page.ask(f"{slider}.value = 30, {slider}.dispatchEvent(new Event('input', {{ bubbles: true }}))")
-    page.wait("document.querySelector('#translator td:nth-child(2)').innerText === '30'")
-    assert texts(page, "#translator td:nth-child(-n + 2)") == ["lab", "30", "web<b>", "2.2"]
-    page.wait("!document.querySelector('.cursor').hidden")
+    page.ask(f"{slider}.value = {score}, {slider}.dispatchEvent(new Event('input', {{bubbles: true}}))")
+
+
+@pytest.mark.parametrize(
+    ("event", "data"), [("ClipboardEvent('paste'", "clipboardData"), ("DragEvent('drop'", "dataTransfer")]
+)
+def test_pictures_are_pasted_and_dropped(page, event, data):
+    page.ask(
+        f"const moved = new DataTransfer(); moved.items.add(new File(['x'], 'moved.png'));"
+        f"document.body.dispatchEvent(new {event}, {{{data}: moved, bubbles: true}}))"
+    )
+    page.wait("document.querySelector('.refused').innerText.startsWith('moved.png: This is no picture')")
+    assert len(texts(page, ".card")) == 2
 
 
 def test_names_cannot_become_code(page):
@@ -109,7 +127,7 @@ def test_names_cannot_become_code(page):
 
 def test_a_port_that_is_taken_is_said(address, ruler, monkeypatch):
     monkeypatch.setattr("mimi_lightning.serve.app.load", lambda *_: ruler)
-    with pytest.raises(ConfigError, match="cannot be served.*--port 0"):
+    with pytest.raises(ConfigError, match=r"cannot be served.*--port 0"):
         cli.main(["serve", "--checkpoint", "best.ckpt", "--port", address.rpartition(":")[2]])
 
 

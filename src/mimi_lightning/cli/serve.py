@@ -15,7 +15,8 @@ def add(verbs: Any) -> None:
         "serve",
         help="a page, and a JSON endpoint, that score pictures with a checkpoint",
         description="Serve a page where pictures are dropped onto one ruler and scores are translated between scales, "
-        "and a JSON endpoint, which /openapi.json describes. Pictures stay in memory; nothing is fetched from elsewhere.",
+        "and a JSON endpoint, which /openapi.json describes. Pictures stay in memory, and nothing is fetched from "
+        "elsewhere.",
     )
     serve.add_argument("--checkpoint", metavar="FILE", type=Path, required=True, help="best.ckpt of a run")
     serve.add_argument("--host", default="127.0.0.1", help="who may come: this machine alone (%(default)s)")

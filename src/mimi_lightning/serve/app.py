@@ -18,14 +18,14 @@ from mimi_lightning.errors import ConfigError, MimiError
 from mimi_lightning.ruler.ruler import Ruler, load
 from mimi_lightning.serve.answers import Scales, Scores, Translation, tell_scales, tell_score, tell_translation
 from mimi_lightning.serve.page import mount_page
-from mimi_lightning.serve.uploads import UploadError, read_uploads
+from mimi_lightning.serve.uploads import read_uploads
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 GRADIO = "/gradio_api/"
 OPEN = ("queue", "heartbeat", "info", "startup-events", "run")  # of Gradio's own routes, what the page needs
 
-# Whatever a library writes into the page, a browser fetches nothing from elsewhere. Gradio's components are code that is
-# made from text, and its styles stand in the page.
+# Whatever a library writes into the page, a browser fetches nothing from elsewhere. Gradio makes functions of text
+# (page.js is one), and its styles stand in the page.
 POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; font-src 'self' data:; frame-ancestors 'none'"
@@ -120,6 +120,7 @@ def serve(checkpoint: Path, host: str, port: int, device: str) -> None:
 
 
 def listen(host: str, port: int) -> socket.socket:
+    """Take a port of a host, or raise a ConfigError."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family)

@@ -24,9 +24,9 @@ const short = (value) => String(Number(value.toPrecision(4)));
 // Pictures come in
 
 async function add(files) {
-  const idle = queue.length === 0;
+  const scoring = queue.length > 0;
   queue.push(...files);
-  if (!idle) return;
+  if (scoring || queue.length === 0) return;
   $(".refused").replaceChildren();
   for (let done = 1; queue.length > 0; done++) {
     $(".status").textContent = `Scoring picture ${done} of ${done + queue.length - 1} …`;

@@ -69,8 +69,8 @@ def _add_translator(ruler: Ruler) -> None:
         return _table(ruler, name, value)
 
     quiet = {"show_progress": "hidden", "api_visibility": "private"}
-    scale.input(choose, scale, score, **quiet)
-    gr.on([scale.change, score.change], tell, [scale, score], told, trigger_mode="always_last", **quiet)
+    scale.input(choose, scale, score, **quiet).then(tell, [scale, score], told, **quiet)
+    score.input(tell, [scale, score], told, trigger_mode="always_last", **quiet)
     told.change(None, js="() => document.dispatchEvent(new Event('told'))")
 
 
@@ -86,13 +86,12 @@ def _table(ruler: Ruler, source: str, score: float) -> str:
     """A score on all scales, as rows; `data-proxy` tells page.js where it lies on the ruler."""
     proxy = answers.tell_translation(ruler, source, PROXY, score).translated
     if proxy is None:
-        return f"<p class='none'>No picture has {score:.4g} on the scale of {html.escape(source)}: the model ends before.</p>"
+        return f"<p>Not even the worst or best picture has {score:.4g} on the scale of {html.escape(source)}.</p>"
     told = {name: answers.tell_translation(ruler, PROXY, name, proxy).translated for name in ruler.scales}
     rows = "".join(_row(answers.tell_meaning(ruler, score, name)) for name, score in told.items())
     head = "<th>scale</th><th>score</th><th>range</th><th>percentile</th><th>pictures like that, with their MOS</th>"
-    return (
-        f"<div class='scroll' data-proxy='{proxy}'><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
-    )
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+    return f"<div class='scroll' data-proxy='{proxy}'>{table}</div>"
 
 
 def _row(told: answers.Native) -> str:
