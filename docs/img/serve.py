@@ -31,7 +31,7 @@ def make_pictures(folder: Path) -> list[Path]:
 with tempfile.TemporaryDirectory() as folder, served(load(sys.argv[1])) as address:
     pictures = make_pictures(Path(folder))
     browser = Browser(shutil.which("chromium"), tempfile.mkdtemp(dir=folder))
-    browser.open(address, 1100, 1240)
+    browser.open(address, 1100, 1290)
     browser.wait("document.querySelector('[data-ready]')")
     browser.choose("input[type=file]", pictures)
     browser.wait(f"document.querySelectorAll('.card').length === {len(pictures)}")
