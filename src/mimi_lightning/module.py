@@ -23,6 +23,7 @@ from mimi_lightning.checkpoints import FORMAT, goes_on, upgrade
 from mimi_lightning.combinations import refuse_what_does_not_fit
 from mimi_lightning.contracts import Gauge, Judgement, Mapper, Objective, Opinions, Regressor, Task
 from mimi_lightning.errors import ConfigError, DatasetError, ScoreError
+from mimi_lightning.files import aside
 from mimi_lightning.metrics import srcc, weighted_mean
 from mimi_lightning.models.targets import TargetScale
 from mimi_lightning.score_table import ScoreTable
@@ -144,6 +145,21 @@ class QualityModel(lightning.LightningModule):
         except (KeyError, TypeError, AttributeError, RuntimeError, EOFError) as error:
             raise ConfigError(f"{path} is no checkpoint of MIMI Lightning: {error}") from error
         return model.eval()
+
+    def save(self, path: Path | str) -> None:
+        """Write a checkpoint that `load` reads and that training starts from (`init=`): whole, or not at all.
+
+        Optimiser and progress of a run are not in it: only a `Trainer` writes what an interrupted run goes on from.
+
+        Args:
+            path: of the file; its folder is made, and an older file replaced.
+        """
+        path = Path(path)
+        checkpoint = {"state_dict": self.state_dict(), "hyper_parameters": dict(self.hparams)}
+        self.on_save_checkpoint(checkpoint)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with aside(path) as draft:
+            torch.save(checkpoint, draft)
 
     def forward(self, images: Tensor) -> Tensor:
         """Uint8 images [B, 3, H, W], or what else the view makes, to proxy scores [B], float32, higher is better.

@@ -170,6 +170,14 @@ def test_scales_lie_on_the_proxy_axis(client):
     assert (web["scale"], web["low"], web["high"]) == ("a<b>", 1, 5)
 
 
+def test_a_mapper_that_does_not_reach_all_labels_has_its_ends_on_the_ruler(make_ruler):
+    ruler = make_ruler({"_target_": "mimi_lightning.models.mappers.Logistic"})
+    ruler.model.mapper.rise.data -= 1  # its upper asymptote comes down to .41 of what it was
+    told = TestClient(make_app(ruler)).get("/scales").json()
+    assert told["low"] < told["high"]
+    assert max(tick["score"] for tick in told["scales"][1]["ticks"]) < 60
+
+
 def test_a_mapper_without_inverse_scores_and_translates_nothing(make_ruler):
     client = TestClient(make_app(make_ruler({"_target_": "mimi_lightning.models.mappers.Embedding"})))
     assert "native" in send(client, grey(100))[0]

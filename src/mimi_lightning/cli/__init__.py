@@ -8,10 +8,18 @@ from __future__ import annotations
 
 import argparse
 
-from mimi_lightning.cli import data, evaluate, report, serve
+from mimi_lightning.cli import data, evaluate, explain, report, score, serve, translate
 from mimi_lightning.cli.words import PROGRAM
 
-VERBS = {"data": data, "evaluate": evaluate, "report": report, "serve": serve}
+VERBS = {
+    "data": data,
+    "evaluate": evaluate,
+    "report": report,
+    "score": score,
+    "explain": explain,
+    "translate": translate,
+    "serve": serve,
+}
 
 
 def main(argv: list[str]) -> int:

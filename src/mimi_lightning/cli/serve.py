@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
+from mimi_lightning.cli.words import add_checkpoint
 from mimi_lightning.errors import ConfigError
 
 
@@ -18,14 +18,13 @@ def add(verbs: Any) -> None:
         "and a JSON endpoint, which /openapi.json describes. Pictures stay in memory, and nothing is fetched from "
         "elsewhere.",
     )
-    serve.add_argument("--checkpoint", metavar="FILE", type=Path, required=True, help="best.ckpt of a run")
+    add_checkpoint(serve)
     serve.add_argument("--host", default="127.0.0.1", help="who may come: this machine alone (%(default)s)")
     serve.add_argument("--port", type=int, default=7860, help="%(default)s; 0 takes a free one")
-    serve.add_argument("--device", default="cpu", help="where the network computes (%(default)s)")
-    serve.set_defaults(run=_serve)
+    serve.set_defaults(run=_run)
 
 
-def _serve(args: argparse.Namespace) -> int:
+def _run(args: argparse.Namespace) -> int:
     try:
         from mimi_lightning.serve.app import serve
     except ImportError as error:

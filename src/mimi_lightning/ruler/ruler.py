@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from itertools import groupby
@@ -37,15 +38,16 @@ class Meaning(NamedTuple):
         return not self.low <= self.score <= self.high
 
 
-def load(checkpoint: Path | str, device: str | torch.device = "cpu") -> Ruler:
+def load(checkpoint: Path | str, device: str | torch.device | None = None) -> Ruler:
     """Read a checkpoint as a ruler; needs neither datasets nor configuration.
 
     Args:
         checkpoint: file, such as outputs/mimi/resnet34/split03/checkpoints/best.ckpt.
-        device: where the network computes.
+        device: where the network computes; the first GPU, if there is one, by default.
 
     Raises:
-        ConfigError: the file is missing, no checkpoint of this project, or does not say what testing saw of a picture.
+        ConfigError: no such device, or the file is missing, no checkpoint of this project, or does not say what testing
+            saw of a picture.
 
     Example:
         >>> ruler = load(checkpoint)
@@ -55,9 +57,11 @@ def load(checkpoint: Path | str, device: str | torch.device = "cpu") -> Ruler:
         >>> float(ruler.score([picture, picture], scale="csiq")[1]) == ruler.score(picture, scale="csiq")
         True
     """
+    model = QualityModel.load(checkpoint)
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        return Ruler(QualityModel.load(checkpoint).to(device))
-    except RuntimeError as error:
+        return Ruler(model.to(device))
+    except (RuntimeError, AssertionError) as error:  # no such device, or a PyTorch without it
         raise ConfigError(f"The device {device} cannot be used: {error}") from error
 
 
@@ -146,10 +150,13 @@ class Ruler:
         Raises:
             ConfigError: a scale that the model does not know.
         """
-        low, high = self.range(scale)
-        marks = self.model.marks.get(scale, [])
-        place = percentile(score, marks) if marks else float("nan")
-        return Meaning(float(score), low, high, place, nearest(score, marks, examples))
+        pictures = nearest(score, self.model.marks.get(scale, []), examples)
+        return Meaning(float(score), *self.range(scale), self.percentile(score, scale), pictures)
+
+    def percentile(self, score: float, scale: str) -> float:
+        """How many of a hundred training labels of a dataset lie below a score; NaN where the checkpoint has none."""
+        marks = self.model.marks.get(scale)
+        return percentile(score, marks) if marks else math.nan
 
     def range(self, scale: str) -> tuple[float, float]:
         """Ends of a dataset's published range; errors as those of `explain`."""

@@ -104,7 +104,7 @@ def make_app(ruler: Ruler) -> FastAPI:
     return app
 
 
-def serve(checkpoint: Path, host: str, port: int, device: str) -> None:
+def serve(checkpoint: Path | str, host: str, port: int, device: str | None) -> None:
     """Serve a checkpoint until Ctrl-C.
 
     Raises:
