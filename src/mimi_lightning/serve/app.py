@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 from typing import Annotated
@@ -113,10 +114,12 @@ def serve(checkpoint: Path | str, host: str, port: int, device: str | None) -> N
     ruler = load(checkpoint, device)
     with listen(host, port) as listening:
         address = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
-        print(f"page        {address}\nendpoint    {address}/openapi.json\nCtrl-C ends it.", flush=True)
+        print(f"page        {address}\nendpoint    {address}/openapi.json", flush=True)
         if host not in LOOPBACK:
             print("Whoever reaches this machine can use it: there is no password.", flush=True)
-        uvicorn.Server(uvicorn.Config(make_app(ruler), log_level="warning")).run(sockets=[listening])
+        print("Ctrl-C ends it.", flush=True)
+        with suppress(KeyboardInterrupt):
+            uvicorn.Server(uvicorn.Config(make_app(ruler), log_level="warning")).run(sockets=[listening])
 
 
 def listen(host: str, port: int) -> socket.socket:
