@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 
-from mimi_lightning.cli import data, evaluate, explain, import_, report, score, translate
+from mimi_lightning.cli import data, evaluate, explain, import_, report, score, serve, translate
 from mimi_lightning.cli.words import PROGRAM
 
 VERBS = {
@@ -19,6 +19,7 @@ VERBS = {
     "explain": explain,
     "translate": translate,
     "import": import_,
+    "serve": serve,
 }
 
 
