@@ -150,6 +150,8 @@ def test_translation_there_and_back_ends_where_it_began(mapper):
     there = ruler.translate(scores, "csiq", "live")
     assert (np.diff(there) > 0).all()
     assert ruler.translate(there, "live", "csiq") == pytest.approx(scores, abs=1e-4)
+    assert ruler.translate(0.5, "csiq", "live") == pytest.approx(there[7], abs=1e-3)
+    assert ruler.translate(0.5, "csiq", "live").shape == ()
     proxy = ruler.translate(scores, "csiq", "proxy")
     assert ruler.translate(proxy, "proxy", "csiq") == pytest.approx(scores, abs=1e-4)
 

@@ -103,12 +103,12 @@ class Ruler:
         return self.model.device
 
     def number(self, scale: str) -> Tensor:
-        """Index of a dataset in the model, int64 [1].
+        """Index of a dataset in the model, int64 [], on its device.
 
         Raises:
             ConfigError: the model does not know the scale.
         """
-        number = self.model.number([scale])
+        (number,) = self.model.number([scale]).to(self.device)
         if not self.model.scale.known[number]:
             raise ConfigError(
                 f"The checkpoint gives proxy scores of {scale} alone: the labels of its scale are not known."
@@ -159,8 +159,8 @@ class Ruler:
 
     def on_scale(self, judgement: Judgement, scale: str | None) -> tuple[Tensor, Tensor]:
         """Scores [B] on the scale of a dataset, and their standard deviations; see `score`."""
-        number = torch.tensor([UNKNOWN]) if scale in (None, PROXY) else self.number(scale)
-        dataset = number.to(self.device).expand(len(judgement.proxy))
+        number = torch.tensor(UNKNOWN, device=self.device) if scale in (None, PROXY) else self.number(scale)
+        dataset = number.expand(len(judgement.proxy))
         q = self.model.mapper.read(judgement, dataset)
         if scale not in (None, PROXY):
             return self.model.predict(q, judgement.std, dataset)
@@ -207,11 +207,11 @@ class Ruler:
         proxy = values if source == PROXY else self._to_proxy(values, source, clamp)
         if target == PROXY:
             return proxy.cpu().numpy()
-        result = self.model.predict_mos(proxy, self.number(target).to(self.device))
+        result = self.model.predict_mos(proxy, self.number(target))
         return (result.clamp(*self.range(target)) if clamp else result).cpu().numpy()
 
     def _to_proxy(self, values: Tensor, scale: str, clamp: bool) -> Tensor:
-        number = self.number(scale).to(self.device)
+        number = self.number(scale)
         if clamp:
             values = values.clamp(*self.range(scale))
         target = self.model.scale.normalise(values, number)
