@@ -89,6 +89,11 @@ class Ruler:
         """Where the network computes."""
         return self.model.device
 
+    def to(self, device: str | torch.device) -> Ruler:
+        """Let the network compute elsewhere."""
+        self.model.to(device)
+        return self
+
     def score(self, pictures: Source | Sequence[Source], scale: str | None = None, with_std: bool = False) -> Any:
         """Score a picture or several.
 
