@@ -1,6 +1,7 @@
 """A ruler beside the training of another network."""
 
 import copy
+import doctest
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 
 from mimi_lightning.contracts import Judgement, Regressor
 from mimi_lightning.errors import ConfigError, DatasetError
+from mimi_lightning.ruler import modules
 from mimi_lightning.ruler.modules import RulerLoss, RulerScore
 from mimi_lightning.ruler.ruler import Ruler
 
@@ -188,3 +190,9 @@ def test_another_reduction_is_refused(ruler):
 def test_what_a_network_makes_has_to_be_clamped(ruler):
     with pytest.raises(DatasetError, match="clamp what overshoots"):
         RulerLoss(ruler)(PICTURES / 250)
+
+
+def test_the_examples_of_the_docstrings_run(ruler):
+    names = {"load": lambda _: ruler, "checkpoint": "best.ckpt"}
+    told = doctest.testmod(modules, extraglobs=names)
+    assert (told.failed, told.attempted) == (0, 8)
