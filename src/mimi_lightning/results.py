@@ -17,7 +17,7 @@ from rich.console import Console
 from torch import Tensor
 
 from mimi_lightning import __version__
-from mimi_lightning.card import card_of_run
+from mimi_lightning.ruler.card import card_of_run
 from mimi_lightning.data.datamodule import MixedDataModule
 from mimi_lightning.errors import ScoreError
 from mimi_lightning.evaluation.alignment import align_run, read_quality

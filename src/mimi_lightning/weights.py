@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from mimi_lightning.errors import ConfigError
 
@@ -27,7 +27,7 @@ WEIGHTS, DESCRIPTION = "model.safetensors", "config.json"
 def write_weights(model: QualityModel, folder: Path) -> None:
     """Write model.safetensors and config.json; without what training would need to go on."""
     weights = {key: tensor.contiguous() for key, tensor in model.state_dict().items()}
-    save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
+    (folder / WEIGHTS).write_bytes(save(weights, {"format": "pt"}))  # `save_file` lets nobody else read it
     described = {"hyper_parameters": dict(model.hparams)}
     model.on_save_checkpoint(described)
     (folder / DESCRIPTION).write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")

@@ -60,7 +60,7 @@ def card_of_checkpoint(name: str, model: QualityModel) -> str:
         summary=_summary(model.names),
         figures="The checkpoint came without its run: its figures are not known. `python -m mimi_lightning evaluate` "
         "makes some, on datasets of yours.",
-        data=_table(["dataset", "images", "published range"], rows) + f"\n\nLicences: {OWNER}, each.",
+        data=_table(["dataset", "images", "published range"], rows) + "\n\nFor the licence of each, see its owner.",
         pretrained="The checkpoint does not tell which weights its backbone began with.",
         provenance="The checkpoint came without its run.",
     )
@@ -104,7 +104,7 @@ def _figures(figures: Mapping[str, Mapping[str, Any]], predictions: pd.DataFrame
     said = (
         f"SRCC and PLCC of proxy scores against MOS, on the test part of this split; in brackets {CONFIDENCE:.0%} "
         f"intervals of {RESAMPLES} bootstrap samples of its images, which do not say how another split would differ. "
-        "RMSE of the scores on the dataset's own scale, in its units."
+        "RMSE of scores on the dataset's own scale, in its units: about as much the score of a single picture is off."
     )
     notes = "\n".join(f"- {name}: {row['note']}" for name, row in figures.items() if row["note"])
     return "\n\n".join(filter(None, [_table(["dataset", "images", *SHOWN.values(), "RMSE"], rows), said, notes]))
