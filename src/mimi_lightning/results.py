@@ -17,7 +17,6 @@ from rich.console import Console
 from torch import Tensor
 
 from mimi_lightning import __version__
-from mimi_lightning.ruler.card import card_of_run
 from mimi_lightning.data.datamodule import MixedDataModule
 from mimi_lightning.errors import ScoreError
 from mimi_lightning.evaluation.alignment import align_run, read_quality
@@ -27,6 +26,7 @@ from mimi_lightning.evaluation.protocol import FIGURES, score_run, terminal_tabl
 from mimi_lightning.evaluation.study import Run, read_run
 from mimi_lightning.files import aside
 from mimi_lightning.module import QualityModel
+from mimi_lightning.ruler.card import card_of_run
 from mimi_lightning.run_folder import FILES, RunFolder
 
 HIDDEN = "hidden_quality.csv"  # at the root of the miniature datasets

@@ -17,10 +17,10 @@ from tempfile import TemporaryDirectory
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HTTPError
 
-from mimi_lightning.ruler.card import card_of_checkpoint, card_of_run
 from mimi_lightning.errors import ConfigError
 from mimi_lightning.evaluation.study import read_run
 from mimi_lightning.module import QualityModel
+from mimi_lightning.ruler.card import card_of_checkpoint, card_of_run
 from mimi_lightning.run_folder import RunFolder
 from mimi_lightning.weights import DESCRIPTION, WEIGHTS, write_weights
 
