@@ -26,7 +26,6 @@ from mimi_lightning.errors import ConfigError, DatasetError, ScoreError
 from mimi_lightning.metrics import srcc, weighted_mean
 from mimi_lightning.models.targets import TargetScale
 from mimi_lightning.score_table import ScoreTable
-from mimi_lightning.weights import read_checkpoint
 
 Spec = Mapping[str, Any]  # a class under `_target_` and its arguments
 
@@ -131,14 +130,11 @@ class QualityModel(lightning.LightningModule):
     def load(cls, path: Path | str) -> QualityModel:
         """Read a checkpoint, ready to score on the CPU; needs neither data nor configuration.
 
-        Args:
-            path: of a run's checkpoint, or of model.safetensors with config.json beside it.
-
         Raises:
             ConfigError: the file is missing or no checkpoint of this project.
         """
         try:
-            checkpoint = upgrade(read_checkpoint(Path(path)))
+            checkpoint = upgrade(torch.load(path, map_location="cpu", weights_only=True))
             model = cls(**checkpoint["hyper_parameters"])
             model.load_state_dict(checkpoint["state_dict"])
         except (FileNotFoundError, IsADirectoryError) as error:
