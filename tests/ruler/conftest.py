@@ -55,6 +55,7 @@ def finished(model: QualityModel, tmp_path: Path) -> RunFolder:
     metrics = {
         "run": "mix/resnet18/split02",
         "figures": json.loads(score_run(predictions, sizes).to_json(orient="index", double_precision=15)),
+        "tasks": {},
         "alignment": [],
         "best_epoch": 7,
         "skipped": 0,

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 from huggingface_hub import RepoUrl
+from safetensors.torch import load_file, save_file
 
 from mimi_lightning import cli
+from mimi_lightning.checkpoints import FORMAT
 from mimi_lightning.errors import ConfigError
 from mimi_lightning.module import QualityModel
 from mimi_lightning.ruler import hub
@@ -129,38 +131,31 @@ def test_an_address_of_another_kind_is_no_folder(finished, tmp_path, monkeypatch
     assert names(tmp_path) == ["outputs"]
 
 
-def damage(folder: Path, fault: str) -> None:
-    weights, description = folder / "model.safetensors", folder / "config.json"
+def damage(weights: Path, fault: str) -> None:
     if fault == "nothing":
         weights.unlink()
-    elif fault == "alone":
-        description.unlink()
     elif fault == "cut":
         weights.write_bytes(weights.read_bytes()[:-100])
-    elif fault == "words":
-        description.write_text("not JSON")
     elif fault == "other":
-        description.write_text('{"model_type": "bert"}')
+        save_file({"weight": torch.zeros(2)}, weights)
     elif fault == "stranger":
-        described = json.loads(description.read_text())
-        described["hyper_parameters"]["regressor"]["_target_"] = "subprocess.Popen"
-        description.write_text(json.dumps(described))
+        told = json.loads(weights.with_name("config.json").read_text())["hyper_parameters"]
+        header = {"hyper_parameters": {**told, "regressor": {"_target_": "subprocess.Popen", "name": "x"}}}
+        save_file(load_file(weights), weights, {"mimi_lightning": json.dumps({**header, "format": FORMAT})})
 
 
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
         ("nothing", "holds no model.safetensors"),
-        ("alone", r"needs config\.json beside it"),
-        ("cut", "is damaged"),
-        ("words", "is damaged"),
-        ("other", "is no checkpoint of MIMI Lightning: 'hyper_parameters'"),
+        ("cut", "is no checkpoint of MIMI Lightning: safetensors cannot read it"),
+        ("other", "is no checkpoint of MIMI Lightning"),
         ("stranger", "expected a Regressor"),
     ],
 )
 def test_what_cannot_be_loaded_is_not_pulled(finished, tmp_path, fault, said):
     hub.push(finished.file("checkpoint"), str(tmp_path / "given"))
-    damage(tmp_path / "given", fault)
+    damage(tmp_path / "given" / "model.safetensors", fault)
     with pytest.raises(ConfigError, match=said):
         hub.pull(str(tmp_path / "given"), tmp_path / "mine")
     assert names(tmp_path) == ["given", "outputs"]

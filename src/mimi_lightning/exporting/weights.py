@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from mimi_lightning.files import aside
 
@@ -54,4 +54,5 @@ def write_safetensors(model: QualityModel, file: Path) -> None:
     # Convolutions keep their weights in an order of their own, which the file has not.
     tensors = {key: value.contiguous() for key, value in model.state_dict().items()}
     with aside(file) as draft:
-        save_file(tensors, draft, {"format": "pt", KEY: json.dumps(checkpoint)})
+        # `save_file` would let nobody else read it.
+        draft.write_bytes(save(tensors, {"format": "pt", KEY: json.dumps(checkpoint)}))

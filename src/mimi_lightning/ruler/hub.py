@@ -2,12 +2,14 @@
 
 | file | holds |
 |---|---|
-| model.safetensors, config.json | the model, see `weights` |
+| model.safetensors | the whole model, see `exporting.weights` |
+| config.json | what it is built from, to look at |
 | README.md | its model card, see `card` |
 """
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,13 +21,13 @@ from huggingface_hub.errors import HTTPError
 
 from mimi_lightning.errors import ConfigError
 from mimi_lightning.evaluation.study import read_run
+from mimi_lightning.exporting.weights import write_safetensors
 from mimi_lightning.module import QualityModel
 from mimi_lightning.ruler.card import card_of_checkpoint, card_of_run
 from mimi_lightning.run_folder import RunFolder
-from mimi_lightning.weights import DESCRIPTION, WEIGHTS, write_weights
 
 HUB = "hf://"
-CARD = "README.md"
+WEIGHTS, DESCRIPTION, CARD = FILES = "model.safetensors", "config.json", "README.md"
 
 
 def push(checkpoint: Path, target: str, public: bool = False) -> str:
@@ -74,8 +76,8 @@ def pull(source: str, folder: Path) -> Path:
         if not (there / WEIGHTS).is_file():
             raise ConfigError(f"{source} holds no {WEIGHTS}: nobody has pushed a checkpoint there.")
         QualityModel.load(there / WEIGHTS)
-        for name in (WEIGHTS, DESCRIPTION, CARD):
-            if (there / name).is_file():  # a card may have been removed
+        for name in FILES:
+            if (there / name).is_file():  # the model is whole without the others
                 shutil.copyfile(there / name, draft / name)
     return folder / WEIGHTS
 
@@ -89,8 +91,7 @@ def _on_hub(place: str) -> bool:
 def _download(source: str) -> Path:
     repository, _, revision = source.removeprefix(HUB).partition("@")
     with _said(source):
-        files = [WEIGHTS, DESCRIPTION, CARD]
-        return Path(HfApi().snapshot_download(repository, revision=revision or None, allow_patterns=files))
+        return Path(HfApi().snapshot_download(repository, revision=revision or None, allow_patterns=[*FILES]))
 
 
 def _find_card(checkpoint: Path, model: QualityModel, name: str) -> str:
@@ -107,7 +108,10 @@ def _find_card(checkpoint: Path, model: QualityModel, name: str) -> str:
 
 
 def _write(model: QualityModel, card: str, folder: Path) -> None:
-    write_weights(model, folder)
+    write_safetensors(model, folder / WEIGHTS)
+    described = {"hyper_parameters": model.hparams}
+    model.on_save_checkpoint(described)
+    (folder / DESCRIPTION).write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
     (folder / CARD).write_text(card, encoding="utf-8")
 
 
