@@ -117,6 +117,7 @@ def test_a_checkpoint_alone_says_what_it_knows(model):
         ({"name": "clip", "model": "ViT-B-32-quickgelu", "weights": "openai"}, "OpenAI published them under MIT"),
         ({"name": "clip", "model": "ViT-B-32-quickgelu", "weights": "metaclip_400m"}, "see open_clip"),
         ({"name": "clip", "model": "ViT-B-32-quickgelu", "weights": "vit.pt"}, "began with `vit.pt`"),
+        ({"name": "clip", "model": "ViT-B-32-quickgelu", "weights": "/home/someone/vit"}, "began with `vit`"),
     ],
 )
 def test_every_kind_of_pretrained_weights_has_its_terms(backbone, said):

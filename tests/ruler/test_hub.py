@@ -66,6 +66,7 @@ def test_what_is_pulled_scores_as_what_was_pushed(finished, ruler, tmp_path):
 
 def test_the_card_of_the_run_goes_with_its_best_checkpoint_alone(finished, tmp_path):
     best = finished.file("checkpoint")
+    best.with_name("README.md").write_text("of something else")
     hub.push(best, str(tmp_path / "made"))
     assert "# mix/resnet18/split02" in (tmp_path / "made" / "README.md").read_text()
     finished.file("card").write_text("as it was written")

@@ -40,7 +40,7 @@ def card_of_run(run: Run) -> str:
     return _fill(
         metrics["run"],
         names,
-        metadata={"model-index": [{"name": metrics["run"], "results": _results(metrics["figures"], names)}]},
+        metadata={"model-index": [{"name": metrics["run"], "results": _results(metrics["figures"])}]},
         summary=_summary(names) + (f" {MINIATURE}" if miniature else ""),
         figures=_figures(metrics["figures"], predictions, metrics["sizes"]),
         data=_data(settings["datasets"], metrics["partition"], labels, miniature),
@@ -80,16 +80,16 @@ def _summary(names: Sequence[str]) -> str:
     return f"Learned from {count} ({', '.join(names)}) with MIMI Lightning."
 
 
-def _results(figures: Mapping[str, Mapping[str, float]], names: Iterable[str]) -> list[dict[str, Any]]:
+def _results(figures: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Figures as the hub reads them, without those that could not be computed."""
     return [
         {
             "task": {"type": TAGS[0]},
             "dataset": {"type": name, "name": name, "split": "test"},
-            "metrics": [{"type": figure, "value": figures[name][figure]} for figure in told],
+            "metrics": [{"type": figure, "value": row[figure]} for figure in told],
         }
-        for name in names
-        if (told := [figure for figure in SHOWN if figures[name][figure] is not None])
+        for name, row in figures.items()
+        if name not in MEANS and (told := [figure for figure in SHOWN if row[figure] is not None])
     ]
 
 
@@ -117,14 +117,8 @@ def _data(datasets: Mapping[str, Any], partition: Mapping[str, Any], labels: Pat
         linked = f"[{name}]({node['url']})" if str(node["url"]).startswith("http") and not miniature else name
         licence = "that of the photographs it was made of" if miniature else node.get("licence") or OWNER
         parts = [f"{counts.get((name, part), 0):,}" for part in ("train", "val", "test")]
-        more = [
-            _interval(*node["range"]),
-            str(node["quota"]),
-            f"{node['weight']:g}",
-            partition["sources"][name],
-            licence,
-        ]
-        rows.append([linked, *parts, *more])
+        shares = [str(node["quota"]), f"{node['weight']:g}"]
+        rows.append([linked, *parts, _interval(*node["range"]), *shares, partition["sources"][name], licence])
     heading = ["dataset", "train", "val", "test", "published range", "quota", "weight", "partition", "licence"]
     lines = [
         f"- partition: protocol `{partition['protocol']}`, SHA-256 `{partition['sha256']}`",
