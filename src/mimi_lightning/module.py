@@ -24,6 +24,7 @@ from mimi_lightning.combinations import refuse_what_does_not_fit
 from mimi_lightning.contracts import Gauge, Judgement, Mapper, Objective, Opinions, Regressor, Task
 from mimi_lightning.errors import ConfigError, DatasetError, ScoreError
 from mimi_lightning.exporting import weights
+from mimi_lightning.files import aside
 from mimi_lightning.metrics import srcc, weighted_mean
 from mimi_lightning.models.targets import TargetScale
 from mimi_lightning.score_table import ScoreTable
@@ -146,6 +147,21 @@ class QualityModel(lightning.LightningModule):
             raise ConfigError(f"{path} is no checkpoint of MIMI Lightning: {error}") from error
         return model.eval()
 
+    def save(self, path: Path | str) -> None:
+        """Write a checkpoint that `load` reads and that training starts from (`init=`): whole, or not at all.
+
+        Optimiser and progress of a run are not in it: only a `Trainer` writes what an interrupted run goes on from.
+
+        Args:
+            path: of the file; its folder is made, and an older file replaced.
+        """
+        path = Path(path)
+        checkpoint = {"state_dict": self.state_dict(), "hyper_parameters": dict(self.hparams)}
+        self.on_save_checkpoint(checkpoint)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with aside(path) as draft:
+            torch.save(checkpoint, draft)
+
     def forward(self, images: Tensor) -> Tensor:
         """Uint8 images [B, 3, H, W], or what else the view makes, to proxy scores [B], float32, higher is better.
 
@@ -196,8 +212,9 @@ class QualityModel(lightning.LightningModule):
         """Native MOS [B] of `dataset`, see `number`, to proxy scores [B]: inverse of `predict_mos`, NaN without one."""
         if not self.mapper.invertible:
             return torch.full_like(mos, torch.nan)
-        target = self.scale.normalise(mos, dataset)
-        return self.mapper.inverse(self.mapper.nearest(target, dataset), dataset)
+        known = self.scale.known[dataset]
+        target = self.scale.normalise(mos, dataset).where(known, 0.0)
+        return self.mapper.inverse(self.mapper.nearest(target, dataset), dataset).where(known, torch.nan)
 
     def training_step(self, batch: dict[str, Any]) -> Tensor | None:
         """One mixed batch; a batch in which no image could be read is passed over."""

@@ -33,7 +33,8 @@ def start_from(old: QualityModel, parts: Mapping[str, Any], freeze: Sequence[str
     """Construct a model that knows what an earlier one has learned.
 
     The regressor is the earlier one's. Of datasets that both know, score mapper and label scale are the earlier one's
-    too, so that its scores keep their meaning; those of new datasets begin afresh, and datasets left out vanish.
+    too, so that its scores keep their meaning; those of new datasets begin afresh, and datasets left out vanish. A
+    label scale that the earlier model does not know, an imported one, is that of the training part.
 
     Args:
         old: the earlier model.
@@ -56,7 +57,8 @@ def start_from(old: QualityModel, parts: Mapping[str, Any], freeze: Sequence[str
     shared = [name for name in parts["datasets"] if name in old.names]
     datasets = dict(parts["datasets"])
     for name in shared:
-        datasets[name] = {**datasets[name], "labels": old.hparams.datasets[name]["labels"]}
+        if old.scale.known[old.number([name])]:
+            datasets[name] = {**datasets[name], "labels": old.hparams.datasets[name]["labels"]}
     model = QualityModel(**{**parts, **specs, "datasets": datasets})
     model.regressor.load_state_dict(old.regressor.state_dict())
     model.mapper.put(shared, old.mapper.rows(shared))

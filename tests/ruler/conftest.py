@@ -1,53 +1,87 @@
-"""A small model that nobody trained."""
+"""A small model as a ruler, and pictures to lay it on."""
+
+from __future__ import annotations
 
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 from omegaconf import OmegaConf
+from PIL import Image
 
 from mimi_lightning.evaluation.predictions import PREDICTION_COLUMNS
 from mimi_lightning.evaluation.protocol import score_run
 from mimi_lightning.module import QualityModel
-from mimi_lightning.ruler.ruler import Ruler
+from mimi_lightning.ruler.ruler import Ruler, load
 from mimi_lightning.run_folder import SETTINGS, RunFolder
 
-REGRESSOR = {"_target_": "mimi_lightning.models.regressor.PooledRegressor", "name": "resnet18", "weights": "none"}
-DATASETS = {"csiq": ([0, 1], [0.1, 0.8]), "live": ([0, 114.4147], [10.0, 90.0])}
+REGRESSOR = {
+    "_target_": "mimi_lightning.models.regressor.PooledRegressor",
+    "name": "resnet18",
+    "weights": "none",
+    "stage": -3,
+    "hidden": [8],
+}
+MARKS = {"live": [(f"marks/{i}.bmp", float(i)) for i in range(101)]}
 
 
-@pytest.fixture(scope="session")
-def model() -> QualityModel:
-    """Knows csiq and live; a picture has its score within milliseconds."""
+def make_model(mapper: str = "logistic", **parts) -> QualityModel:
+    """A model of two datasets that was never trained."""
+    mappers = {"logistic": "Logistic", "linear": "Linear", "minn": "MINN"}
     torch.manual_seed(0)
+    facts = {"weight": 1.0, "size": 10}
     return QualityModel(
-        regressor={**REGRESSOR, "stage": -4, "pool": "mean_std", "hidden": [4]},
-        mapper={"_target_": "mimi_lightning.models.mappers.Linear"},
-        objective={"_target_": "mimi_lightning.objectives.Regression"},
-        datasets={
-            name: {"range": ends, "labels": labels, "weight": 1, "size": 9} for name, (ends, labels) in DATASETS.items()
-        },
-        view={"_target_": "mimi_lightning.data.images.TestView", "resize": 48},
-        marks={name: [(f"{name}/{i}.png", low + i) for i in range(3)] for name, (_, (low, _)) in DATASETS.items()},
-    ).eval()
+        **{
+            "regressor": REGRESSOR,
+            "mapper": {"_target_": f"mimi_lightning.models.mappers.{mappers.get(mapper, mapper)}"},
+            "objective": {"_target_": "mimi_lightning.objectives.regression.Regression"},
+            "datasets": {
+                "csiq": {"range": [0.0, 1.0], "labels": [0.1, 0.9], **facts},
+                "live": {"range": [0.0, 100.0], "labels": [3.0, 90.0], **facts},
+            },
+            "view": {"_target_": "mimi_lightning.data.images.TestView", "resize": 48},
+            "marks": MARKS,
+            **parts,
+        }
+    )
 
 
-@pytest.fixture(scope="session")
-def ruler(model: QualityModel) -> Ruler:
-    """Of that model."""
-    return Ruler(model)
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("checkpoint") / "best.ckpt"
+    make_model().save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def ruler(checkpoint) -> Ruler:
+    return load(checkpoint, "cpu")
+
+
+@pytest.fixture(scope="module")
+def pixels() -> np.ndarray:
+    """A picture whose short side is resized: uint8 [64, 80, 3], smooth, so that rounding does not matter much."""
+    y, x = np.mgrid[:64, :80]
+    waves = [np.sin(x / 9 + i) + np.cos(y / (7 + i)) for i in range(3)]
+    return ((np.stack(waves, -1) + 2) * 63).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def picture(pixels, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("pictures") / "waves.png"
+    Image.fromarray(pixels).save(path)
+    return path
 
 
 @pytest.fixture
-def finished(model: QualityModel, tmp_path: Path) -> RunFolder:
+def finished(ruler: Ruler, tmp_path: Path) -> RunFolder:
     """The folder of a run of that model, as training leaves it, but for mappings and model card."""
     run = RunFolder(tmp_path / "outputs" / "mix" / "resnet18" / "split02")
     run.file("checkpoint").parent.mkdir(parents=True)
-    described = {"hyper_parameters": dict(model.hparams), "state_dict": model.state_dict()}
-    model.on_save_checkpoint(described)
-    torch.save(described, run.file("checkpoint"))
+    ruler.model.save(run.file("checkpoint"))
     predictions, labels = _tables()
     predictions.to_csv(run.file("predictions"), index=False)
     labels.to_csv(run.file("labels"), index=False)

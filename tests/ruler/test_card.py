@@ -1,6 +1,7 @@
 """What a model card says, and that the hub can read it."""
 
 import json
+import math
 import re
 from hashlib import sha256
 
@@ -13,6 +14,7 @@ from mimi_lightning.models.origins import origin
 from mimi_lightning.results import show_results
 from mimi_lightning.ruler.card import card_of_checkpoint, card_of_run
 from mimi_lightning.run_folder import SETTINGS
+from tests.ruler.conftest import make_model
 
 
 def section(card: str, title: str) -> str:
@@ -97,10 +99,10 @@ def test_the_hub_reads_it(finished):
     )
 
 
-def test_a_checkpoint_alone_says_what_it_knows(model):
-    card = card_of_checkpoint("mine", model)
+def test_a_checkpoint_alone_says_what_it_knows(ruler):
+    card = card_of_checkpoint("mine", ruler.model)
     assert ModelCard(card).content.count("\n# mine\n") == 1
-    assert rows(section(card, "What it learned from"))["live"] == ["9", "[0, 114.415]"]
+    assert rows(section(card, "What it learned from"))["live"] == ["10", "[0, 100]"]
     assert "its figures are not known" in section(card, "How well it does")
     assert "does not tell which weights" in section(card, "Pretrained weights")
 
@@ -123,6 +125,16 @@ def test_a_checkpoint_alone_says_what_it_knows(model):
 def test_every_kind_of_pretrained_weights_has_its_terms(backbone, said):
     assert said in origin(backbone)
     assert "someone" not in origin(backbone)
+
+
+def test_a_checkpoint_without_native_scales_promises_none():
+    facts = {"range": [0, 1], "weight": 1, "size": 9}
+    datasets = {"csiq": {**facts, "labels": [math.nan] * 2}, "live": {**facts, "labels": [0, 1]}}
+    card = card_of_checkpoint("half", make_model(datasets=datasets, marks={}))
+    assert 'scale="live")  # on the scale of a dataset: live\n' in card
+    card = card_of_checkpoint("none", make_model(datasets={"csiq": datasets["csiq"]}, marks={}))
+    assert "native scales are not known" in card
+    assert "scale=" not in card
 
 
 def test_a_finished_run_is_shown_with_its_card_if_it_has_one(finished, capsys):

@@ -34,9 +34,9 @@ class Smooth(Regressor):
 
 
 @pytest.fixture
-def exact(model):
+def exact(ruler):
     """A ruler in float64."""
-    model = copy.deepcopy(model).double()
+    model = copy.deepcopy(ruler.model).double()
     model.regressor = Smooth()
     return Ruler(model)
 
@@ -57,12 +57,12 @@ def test_the_mean_is_that_of_all_scores_whatever_the_batches(ruler, scale):
 def test_a_batch_has_its_own_mean_and_counts(ruler):
     metric = RulerScore(ruler)
     scores = ruler.score(PICTURES).double()
-    assert metric(PICTURES[:2]).item() == pytest.approx(scores[:2].mean().item())
-    assert metric(PICTURES[2:]).item() == pytest.approx(scores[2:].mean().item())
-    assert metric.compute().item() == pytest.approx(scores.mean().item())
+    assert metric(PICTURES[:2]).item() == pytest.approx(scores[:2].mean().item(), abs=1e-6)
+    assert metric(PICTURES[2:]).item() == pytest.approx(scores[2:].mean().item(), abs=1e-6)
+    assert metric.compute().item() == pytest.approx(scores.mean().item(), abs=1e-6)
     metric.reset()
     metric.update(PICTURES[0])
-    assert metric.compute().item() == pytest.approx(scores[0].item())
+    assert metric.compute().item() == pytest.approx(scores[0].item(), abs=1e-6)
 
 
 def test_pictures_may_be_floats_arrays_and_lists(ruler):
@@ -139,11 +139,11 @@ def test_the_gradient_is_that_of_finite_differences(exact, scale, target):
 
 def test_pictures_that_suffice_get_no_gradient(ruler):
     pictures = (PICTURES / 255).requires_grad_()
-    best = ruler.score(pictures).detach().argmax()
-    target = (ruler.score(pictures[best]) - 1e-3).item()
-    RulerLoss(ruler, target=target)(pictures).backward()
-    assert pictures.grad[best].eq(0).all()
-    assert pictures.grad.flatten(1).ne(0).any(1).sum() == len(pictures) - 1
+    scores = ruler.score(pictures).detach()
+    RulerLoss(ruler, target=scores.median().item())(pictures).backward()
+    suffices = scores >= scores.median()
+    assert 0 < suffices.sum() < len(pictures)
+    assert torch.equal(pictures.grad.flatten(1).eq(0).all(1), suffices)
 
 
 def test_following_the_gradient_improves_the_score(ruler):

@@ -8,10 +8,20 @@ from __future__ import annotations
 
 import argparse
 
-from mimi_lightning.cli import data, evaluate, pull, push, report
+from mimi_lightning.cli import data, evaluate, explain, import_, pull, push, report, score, translate
 from mimi_lightning.cli.words import PROGRAM
 
-VERBS = {"data": data, "evaluate": evaluate, "pull": pull, "push": push, "report": report}
+VERBS = {
+    "data": data,
+    "evaluate": evaluate,
+    "report": report,
+    "score": score,
+    "explain": explain,
+    "translate": translate,
+    "import": import_,
+    "push": push,
+    "pull": pull,
+}
 
 
 def main(argv: list[str]) -> int:

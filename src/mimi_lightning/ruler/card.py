@@ -55,7 +55,7 @@ def card_of_checkpoint(name: str, model: QualityModel) -> str:
     rows = [[dataset, str(facts[dataset]["size"]), _interval(*facts[dataset]["range"])] for dataset in model.names]
     return _fill(
         name,
-        model.names,
+        [dataset for dataset, known in zip(model.names, model.scale.known, strict=True) if known],
         metadata={},
         summary=_summary(model.names),
         figures="The checkpoint came without its run: its figures are not known. `python -m mimi_lightning evaluate` "
@@ -66,13 +66,14 @@ def card_of_checkpoint(name: str, model: QualityModel) -> str:
     )
 
 
-def _fill(name: str, names: Sequence[str], metadata: Mapping[str, Any], **sections: str) -> str:
+def _fill(name: str, scales: Sequence[str], metadata: Mapping[str, Any], **sections: str) -> str:
     """Fill the template card.md; metadata is what the hub reads."""
     told = {"license": "other", "library_name": "mimi-lightning", "tags": TAGS, **metadata}
     template = Template(files(__package__).joinpath("card.md").read_text(encoding="utf-8"))
-    return template.substitute(
-        sections, name=name, scale=names[0], scales=", ".join(names), metadata=OmegaConf.to_yaml(told)
-    )
+    native = "# Its native scales are not known."
+    if scales:
+        native = f'ruler.score("picture.jpg", scale="{scales[0]}")  # on the scale of a dataset: {", ".join(scales)}'
+    return template.substitute(sections, name=name, native=native, metadata=OmegaConf.to_yaml(told))
 
 
 def _summary(names: Sequence[str]) -> str:

@@ -32,7 +32,7 @@ class _Holder(nn.Module):
     def _hold(self, ruler: Ruler, scale: str | None) -> None:
         """Hold a ruler and the scale it reads, or refuse a scale that it does not know."""
         if scale not in (None, PROXY):
-            ruler.range(scale)
+            ruler.number(scale)
         self.ruler, self.scale = ruler, scale
 
 
