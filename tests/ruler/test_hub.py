@@ -97,7 +97,7 @@ def test_a_repository_is_private_unless_it_is_asked_to_be_public(finished, there
 def test_what_the_hub_says_is_said_and_leaves_nothing(finished, there, tmp_path, source):
     hub.push(finished.file("checkpoint"), "hf://me/ruler")
     with pytest.raises(ConfigError, match=rf"{source}: 404 Client Error\n.*logged in"):
-        hub.pull(source, tmp_path / "mine")
+        hub.pull(source, tmp_path / "new" / "mine")
     assert names(tmp_path) == ["hub", "outputs"]
 
 
@@ -120,6 +120,8 @@ def test_what_is_there_is_never_written_over(finished, tmp_path):
             hub.push(best, str(tmp_path / folder))
         with pytest.raises(ConfigError, match="there already"):
             hub.pull(str(tmp_path / "empty"), tmp_path / folder)
+    with pytest.raises(ConfigError, match="cannot be written"):
+        hub.push(best, str(tmp_path / "full" / "thesis.txt" / "below"))
     assert names(tmp_path / "full") == ["thesis.txt"]
 
 
@@ -158,7 +160,7 @@ def test_what_cannot_be_loaded_is_not_pulled(finished, tmp_path, fault, said):
     hub.push(finished.file("checkpoint"), str(tmp_path / "given"))
     damage(tmp_path / "given" / "model.safetensors", fault)
     with pytest.raises(ConfigError, match=said):
-        hub.pull(str(tmp_path / "given"), tmp_path / "mine")
+        hub.pull(str(tmp_path / "given"), tmp_path / "new" / "mine")
     assert names(tmp_path) == ["given", "outputs"]
 
 

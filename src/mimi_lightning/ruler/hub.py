@@ -71,11 +71,11 @@ def pull(source: str, folder: Path) -> Path:
     Raises:
         ConfigError: a source that cannot be reached or holds no such checkpoint, or a folder with something in it.
     """
+    there = _download(source) if _on_hub(source) else Path(source)
+    if not (there / WEIGHTS).is_file():
+        raise ConfigError(f"{source} holds no {WEIGHTS}: nobody has pushed a checkpoint there.")
+    QualityModel.load(there / WEIGHTS)  # or refuse what is none
     with _new_folder(folder) as draft:
-        there = _download(source) if _on_hub(source) else Path(source)
-        if not (there / WEIGHTS).is_file():
-            raise ConfigError(f"{source} holds no {WEIGHTS}: nobody has pushed a checkpoint there.")
-        QualityModel.load(there / WEIGHTS)
         for name in FILES:
             if (there / name).is_file():  # the model is whole without the others
                 shutil.copyfile(there / name, draft / name)
@@ -100,10 +100,9 @@ def _find_card(checkpoint: Path, model: QualityModel, name: str) -> str:
         return checkpoint.with_name(CARD).read_text(encoding="utf-8")
     run = RunFolder(checkpoint.resolve().parent.parent)
     if run.finished and run.file("checkpoint") == checkpoint.resolve():
+        written = run.file("card")
         # Runs of former versions have no card, but all that it is made of.
-        return (
-            run.file("card").read_text(encoding="utf-8") if run.file("card").is_file() else card_of_run(read_run(run))
-        )
+        return written.read_text(encoding="utf-8") if written.is_file() else card_of_run(read_run(run))
     return card_of_checkpoint(name, model)
 
 
@@ -121,12 +120,15 @@ def _new_folder(folder: Path) -> Iterator[Path]:
     folder = folder.resolve()
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         raise ConfigError(f"{folder} is there already and not empty. Name another folder, or remove it first.")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as beside:
-        draft = Path(beside) / folder.name
-        draft.mkdir()
-        yield draft
-        draft.replace(folder)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as beside:
+            draft = Path(beside) / folder.name
+            draft.mkdir()
+            yield draft
+            draft.replace(folder)
+    except OSError as error:
+        raise ConfigError(f"{folder} cannot be written: {error}") from error
 
 
 @contextmanager
