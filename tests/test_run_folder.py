@@ -170,6 +170,7 @@ def settings(run, monkeypatch):
         ("splits.store", "/mnt/splits", []),
         ("datasets.live.folder", "LIVE2", []),
         ("datasets.live.url", "https://elsewhere", []),
+        ("datasets.live.licence", "ask", []),
         ("logger", {"_target_": "another"}, []),
         ("trainer.enable_progress_bar", True, []),
         ("published_splits", "liqe", []),

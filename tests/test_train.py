@@ -84,8 +84,9 @@ def test_a_run_leaves_all_that_a_reader_needs(run, capsys):
     assert np.asarray(Image.open(folder / "mappings.png")).std() > 5
     assert (folder / "config.yaml").is_file()
     assert (folder / "logs" / "version_0" / "metrics.csv").is_file()
+    assert f"SHA-256 `{metrics['partition']['sha256']}`" in (folder / "model_card.md").read_text()
     shown = capsys.readouterr().out
-    for word in ("weighted", "min-max labels", "predictions.csv", "best.ckpt", "mappings.png"):
+    for word in ("weighted", "min-max labels", "predictions.csv", "best.ckpt", "mappings.png", "model_card.md"):
         assert word in shown
 
 

@@ -23,6 +23,7 @@ from mimi_lightning.checkpoints import FORMAT, goes_on, upgrade
 from mimi_lightning.combinations import refuse_what_does_not_fit
 from mimi_lightning.contracts import Gauge, Judgement, Mapper, Objective, Opinions, Regressor, Task
 from mimi_lightning.errors import ConfigError, DatasetError, ScoreError
+from mimi_lightning.exporting import weights
 from mimi_lightning.files import aside
 from mimi_lightning.metrics import srcc, weighted_mean
 from mimi_lightning.models.targets import TargetScale
@@ -135,7 +136,7 @@ class QualityModel(lightning.LightningModule):
             ConfigError: the file is missing or no checkpoint of this project.
         """
         try:
-            checkpoint = upgrade(torch.load(path, map_location="cpu", weights_only=True))
+            checkpoint = upgrade(weights.read(path))
             model = cls(**checkpoint["hyper_parameters"])
             model.load_state_dict(checkpoint["state_dict"])
         except (FileNotFoundError, IsADirectoryError) as error:

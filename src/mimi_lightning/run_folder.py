@@ -34,6 +34,7 @@ FILES = {
     "mappings": "mappings.csv",
     "figures": "metrics.json",  # written last: where it lies, the run is finished
     "picture": "mappings.png",
+    "card": "model_card.md",
     "checkpoint": "checkpoints/best.ckpt",
 }
 SETTINGS = "config.yaml"
@@ -48,8 +49,9 @@ PLACES = (
 REFERRED = ("data.quota", "data.resize", "data.crop", "data.test_resize", "data.small_images")
 # How fast it is, what it shows, and what is said of it.
 MANNERS = (
-    *("overwrite", "published_splits", "datasets.*.url", "datasets.*.images", "logger", "data.workers"),
-    *("backbone.checkpointing", "trainer.enable_progress_bar", "trainer.log_every_n_steps", "callbacks.lr_monitor"),
+    *("overwrite", "published_splits", "datasets.*.url", "datasets.*.licence", "datasets.*.images", "logger"),
+    *("data.workers", "backbone.checkpointing", "trainer.enable_progress_bar", "trainer.log_every_n_steps"),
+    "callbacks.lr_monitor",
 )
 
 

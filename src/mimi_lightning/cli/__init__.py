@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 
-from mimi_lightning.cli import data, evaluate, explain, import_, report, score, serve, translate
+from mimi_lightning.cli import data, evaluate, explain, import_, pull, push, report, score, serve, translate
 from mimi_lightning.cli.words import PROGRAM
 
 VERBS = {
@@ -20,6 +20,8 @@ VERBS = {
     "translate": translate,
     "import": import_,
     "serve": serve,
+    "push": push,
+    "pull": pull,
 }
 
 

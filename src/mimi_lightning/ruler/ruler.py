@@ -102,6 +102,11 @@ class Ruler:
         """Where the network computes."""
         return self.model.device
 
+    def to(self, device: str | torch.device) -> Ruler:
+        """Let the network compute elsewhere."""
+        self.model.to(device)
+        return self
+
     def number(self, scale: str) -> Tensor:
         """Index of a dataset in the model, int64 [], on its device.
 
