@@ -9,8 +9,9 @@ from typing import Any
 import pandas as pd
 
 from mimi_lightning.errors import ConfigError
-from mimi_lightning.module import QualityModel, Spec
+from mimi_lightning.module import QualityModel
 from mimi_lightning.run_folder import FILES
+from mimi_lightning.specs import Spec
 
 FREEZABLE = ("regressor", "mappers")
 FREE = {"weights", "freeze", "checkpointing"}  # arguments of a regressor that change no score: they may differ

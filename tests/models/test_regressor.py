@@ -13,7 +13,8 @@ from mimi_lightning.errors import ConfigError
 from mimi_lightning.models.heads import levels
 from mimi_lightning.models.lora import adapters
 from mimi_lightning.models.regressor import PooledRegressor
-from mimi_lightning.module import QualityModel, build
+from mimi_lightning.module import QualityModel
+from mimi_lightning.specs import build
 
 PICTURE = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 LORA = {"rank": 2, "alpha": 4.0}

@@ -1,0 +1,119 @@
+"""A scale of one's own for a trained model: a mapper on its proxy scores, which stay as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from mimi_lightning.errors import ScoreError
+from mimi_lightning.evaluation.statistics import interval, srcc_of
+from mimi_lightning.metrics import srcc
+from mimi_lightning.module import QualityModel
+from mimi_lightning.progress import in_threads
+from mimi_lightning.ruler.choosing import KINDS, Candidate, choose, cross_validate
+from mimi_lightning.ruler.own_scores import OwnScores
+from mimi_lightning.ruler.pictures import as_picture
+from mimi_lightning.ruler.ruler import PROXY, TOGETHER, Ruler
+from mimi_lightning.ruler.scales import NewScale, add_scale, learn_facts, marks_of, target_scale
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What a calibration came to.
+
+    Args:
+        model: knows the new scale.
+        candidates: mappers of all kinds, from the simplest to the richest.
+        chosen: one of them.
+        srcc: of proxy scores and the own ones, which a mapper changes nothing of.
+        srcc_interval: 95 %, by bootstrap.
+    """
+
+    model: QualityModel
+    candidates: list[Candidate]
+    chosen: Candidate
+    srcc: float
+    srcc_interval: tuple[float, float]
+
+
+def score_files(ruler: Ruler, paths: list[Path], progress: bool = True) -> Tensor:
+    """Proxy scores [N] of picture files; cores decode ahead of the network."""
+    views = in_threads(lambda path: ruler.view(as_picture(path, ruler.view.resize)), paths, "Scores", progress)
+    with torch.no_grad():
+        return torch.cat([ruler.on_scale(ruler.judge(some), PROXY)[0].cpu() for some in _chunks(views, TOGETHER)])
+
+
+def calibrate(ruler: Ruler, scores: OwnScores, progress: bool = True) -> Calibration:
+    """Score the pictures once, and fit the mapper that cross-validation chooses.
+
+    Args:
+        ruler: of the trained model.
+        scores: one's own.
+        progress: show a bar.
+
+    Raises:
+        DatasetError: a picture that cannot be read.
+        ScoreError: the scores fall where those of the model rise.
+    """
+    q = score_files(ruler, scores.paths, progress)
+    own = scores.rows["mos"].to_numpy()
+    proxy = q.double().numpy()
+    order, (low, high) = srcc(proxy, own), interval(srcc_of, proxy, own)
+    if high < 0:
+        raise ScoreError(
+            f"The scores of {scores.name} fall where those of the model rise (SRCC {order:.3f}): higher has to be "
+            "better. Change their sign, or take them from the highest one."
+        )
+    facts = learn_facts(ruler.model, scores)
+    scale = target_scale(ruler.model, facts)
+    candidates = [cross_validate(kind, q, torch.from_numpy(own), scale) for kind in KINDS]
+    chosen = choose(candidates)
+    new = NewScale(scores.name, facts, KINDS[chosen.kind], chosen.rows, marks_of(scores))
+    return Calibration(add_scale(ruler.model, new), candidates, chosen, order, (low, high))
+
+
+def show(calibration: Calibration, scores: OwnScores) -> None:
+    """Print what it came to."""
+    number, low, high = len(scores.rows), *scores.range
+    title = f"{scores.name}: {number} scores, {low:g} to {high:g}"
+    table = Table(title=title, title_justify="left")
+    table.add_column("mapper")
+    table.add_column("RMSE, cross-validated", justify="right")
+    table.add_column("95 %")
+    for candidate in calibration.candidates:
+        chosen = candidate is calibration.chosen
+        table.add_row(
+            f"{candidate.kind} (chosen)" if chosen else candidate.kind,
+            f"{candidate.rmse:.4g}",
+            "{:.4g} to {:.4g}".format(*candidate.interval()),
+            style="bold" if chosen else None,
+        )
+    console = Console(soft_wrap=True)
+    console.print(table)
+    spread = float(np.std(scores.rows["mos"]))
+    low, high = calibration.srcc_interval
+    console.print(f"Always guessing the mean would be wrong by {spread:.4g}.", highlight=False)
+    console.print(f"SRCC {calibration.srcc:.3f} ({low:.3f} to {high:.3f}), whatever the mapper.", highlight=False)
+    if low <= 0:
+        console.print(
+            "[bold]The model may well order these pictures no better than chance: the scale says little. "
+            "`finetune` teaches it your scores.[/bold]"
+        )
+
+
+def _chunks(items: Iterator[Tensor], size: int) -> Iterator[list[Tensor]]:
+    chunk: list[Tensor] = []
+    for item in items:
+        chunk.append(item)
+        if len(chunk) == size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
