@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import argparse
 
-from mimi_lightning.cli import calibrate, data, evaluate, report
+from mimi_lightning.cli import calibrate, data, evaluate, finetune, report
 from mimi_lightning.cli.words import PROGRAM
 
-VERBS = {"calibrate": calibrate, "data": data, "evaluate": evaluate, "report": report}
+VERBS = {"calibrate": calibrate, "data": data, "evaluate": evaluate, "finetune": finetune, "report": report}
 
 
 def main(argv: list[str]) -> int:

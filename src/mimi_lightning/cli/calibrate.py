@@ -54,12 +54,13 @@ def _calibrate(args: argparse.Namespace) -> int:
     from mimi_lightning.ruler.calibrate import calibrate, show
     from mimi_lightning.ruler.own_scores import read_scores
     from mimi_lightning.ruler.ruler import load
+    from mimi_lightning.ruler.scales import add_scale
 
     ruler = load(args.checkpoint)
     columns = {"image": args.image, "mos": args.mos}
     scores = read_scores(args.scores, args.name, ruler.scales, args.images, args.range, columns)
     calibration = calibrate(ruler, scores)
-    calibration.model.save(out)
+    add_scale(ruler.model, calibration.scale).save(out)
     show(calibration, scores)
     print(f"checkpoint {out}")
     return 0

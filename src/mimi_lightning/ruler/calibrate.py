@@ -15,13 +15,12 @@ from torch import Tensor
 from mimi_lightning.errors import ScoreError
 from mimi_lightning.evaluation.statistics import interval, srcc_of
 from mimi_lightning.metrics import srcc
-from mimi_lightning.module import QualityModel
 from mimi_lightning.progress import in_threads
 from mimi_lightning.ruler.choosing import KINDS, Candidate, choose, cross_validate
 from mimi_lightning.ruler.own_scores import OwnScores
 from mimi_lightning.ruler.pictures import as_picture
 from mimi_lightning.ruler.ruler import PROXY, TOGETHER, Ruler
-from mimi_lightning.ruler.scales import NewScale, add_scale, learn_facts, marks_of, target_scale
+from mimi_lightning.ruler.scales import NewScale, learn_facts, marks_of, target_scale
 
 
 @dataclass(frozen=True)
@@ -29,14 +28,14 @@ class Calibration:
     """What a calibration came to.
 
     Args:
-        model: knows the new scale.
+        scale: what a model has to know of it.
         candidates: mappers of all kinds, from the simplest to the richest.
         chosen: one of them.
         srcc: of proxy scores and the own ones, which a mapper changes nothing of.
         srcc_interval: 95 %, by bootstrap.
     """
 
-    model: QualityModel
+    scale: NewScale
     candidates: list[Candidate]
     chosen: Candidate
     srcc: float
@@ -73,10 +72,10 @@ def calibrate(ruler: Ruler, scores: OwnScores, progress: bool = True) -> Calibra
         )
     facts = learn_facts(ruler.model, scores)
     scale = target_scale(ruler.model, facts)
-    candidates = [cross_validate(kind, q, torch.from_numpy(own), scale) for kind in KINDS]
+    candidates = [cross_validate(kind, q, torch.tensor(own), scale) for kind in KINDS]
     chosen = choose(candidates)
     new = NewScale(scores.name, facts, KINDS[chosen.kind], chosen.rows, marks_of(scores))
-    return Calibration(add_scale(ruler.model, new), candidates, chosen, order, (low, high))
+    return Calibration(new, candidates, chosen, order, (low, high))
 
 
 def show(calibration: Calibration, scores: OwnScores) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mimi_lightning.contracts import Mapper
-from mimi_lightning.evaluation.statistics import interval, rmse_of, srcc_of
+from mimi_lightning.evaluation.statistics import interval, rmse_of
 from mimi_lightning.models.targets import TargetScale
 from mimi_lightning.specs import Spec, build
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mimi_lightning.contracts import Mapper
-from mimi_lightning.models.mappers import Anchored, Joined
+from mimi_lightning.models.mappers import Anchored
 from mimi_lightning.models.targets import TargetScale
 from mimi_lightning.module import QualityModel
 from mimi_lightning.ruler.marks import choose_marks
@@ -36,6 +36,32 @@ class NewScale(NamedTuple):
     mapper: Spec
     rows: Rows[str, Tensor]
     marks: list[tuple[str, float]]
+
+
+def alone(model: QualityModel, new: NewScale) -> QualityModel:
+    """A model that knows nothing but the new scale, by the same network."""
+    only = QualityModel(
+        regressor=model.hparams.regressor,
+        mapper=new.mapper,
+        objective={"_target_": "mimi_lightning.objectives.Regression"},
+        datasets={new.name: new.facts},
+        view=model.hparams.view,
+        labels=model.hparams.labels,
+        marks={new.name: new.marks},
+    )
+    only.regressor.load_state_dict(model.regressor.state_dict())
+    only.mapper.put([new.name], new.rows)
+    return only.eval()
+
+
+def with_regressor(model: QualityModel, other: QualityModel) -> QualityModel:
+    """A model with the network of another one, which comes from the same."""
+    told = {**model.hparams, "regressor": other.hparams.regressor}
+    changed = QualityModel(**copy.deepcopy(told), marks=model.marks)
+    kept = {key: value for key, value in model.state_dict().items() if not key.startswith("regressor.")}
+    changed.load_state_dict({**changed.state_dict(), **kept})
+    changed.regressor.load_state_dict(other.regressor.state_dict())
+    return changed.eval()
 
 
 def learn_facts(model: QualityModel, scores: OwnScores) -> dict[str, Any]:
