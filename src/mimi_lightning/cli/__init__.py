@@ -30,5 +30,9 @@ def main(argv: list[str]) -> int:
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     for verb in VERBS.values():
         verb.add(verbs)
-    args = parser.parse_args(argv)
+    args, rest = parser.parse_known_args(argv)
+    if rest and not ("words" in args and all("=" in word and word[0] != "-" for word in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:  # argparse takes all words that stand together, and leaves those behind the next option
+        args.words += rest
     return args.run(args)

@@ -21,10 +21,9 @@ from mimi_lightning.errors import ConfigError
 from mimi_lightning.metrics import rmse, srcc
 from mimi_lightning.module import QualityModel
 from mimi_lightning.ruler.calibrate import calibrate
-from mimi_lightning.ruler.choosing import KINDS
 from mimi_lightning.ruler.own_scores import OwnScores
 from mimi_lightning.ruler.ruler import Ruler
-from mimi_lightning.ruler.scales import NewScale, add_scale, alone, with_regressor
+from mimi_lightning.ruler.scales import add_scale, alone, with_regressor
 from mimi_lightning.run_folder import RunFolder, Settings
 from mimi_lightning.scoring import evaluate
 from mimi_lightning.specs import find_class
@@ -95,6 +94,7 @@ def finetune(plan: Plan, model: QualityModel, out: Path) -> None:
     run = RunFolder(Path(settings["paths"]["run"]))
     new = calibrate(Ruler(model), plan.scores._replace(rows=_training_part(settings))).scale
     start = run.path.with_name(f"{run.path.name}_calibrated.ckpt")
+    start.parent.mkdir(parents=True, exist_ok=True)
     alone(model, new).save(start)
     train(OmegaConf.create({**settings, "mapper": dict(new.mapper), "init": str(start)}))
     tuned = QualityModel.load(run.file("checkpoint"))
@@ -115,6 +115,7 @@ def run_settings(plan: Plan, model: QualityModel) -> Settings:
         write_dataset(plan, Path(folder))
         settings = OmegaConf.to_container(config.load([*words, *plan.words], Path(folder)), resolve=True)
     place = Path(settings["paths"]["outputs"]) / settings["name"]
+    settings["paths"]["run"] = str(place / model.regressor.name / config.split_folder(settings["split"]))
     settings["splits"]["store"], settings["data"]["feature_store"] = str(place / "splits"), str(place / "features")
     settings["view"] |= _views(plan, given)
     settings["view"]["test"] = dict(model.hparams.view)
