@@ -113,6 +113,21 @@ class QualityModel(lightning.LightningModule):
             raise ConfigError(f"{path} is no checkpoint of MIMI Lightning: {error}") from error
         return model.eval()
 
+    def save(self, path: Path | str) -> None:
+        """Write a checkpoint that `load` reads and that training starts from (`init=`): whole, or not at all.
+
+        Optimiser and progress of a run are not in it: only a `Trainer` writes what an interrupted run goes on from.
+
+        Args:
+            path: of the file; its folder is made, and an older file replaced.
+        """
+        path = Path(path)
+        checkpoint = {"state_dict": self.state_dict(), "hyper_parameters": dict(self.hparams)}
+        self.on_save_checkpoint(checkpoint)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with aside(path) as draft:
+            torch.save(checkpoint, draft)
+
     def forward(self, images: Tensor) -> Tensor:
         """Uint8 images [B, 3, H, W], or what else the view makes, to proxy scores [B], float32, higher is better.
 
@@ -243,13 +258,6 @@ class QualityModel(lightning.LightningModule):
         parameters["regressor"]["weights"] = "none"
         parameters["marks"] = self.marks
         checkpoint |= {"hyper_parameters": parameters, "format": FORMAT}
-
-    def save(self, path: Path | str) -> None:
-        """Write a checkpoint outside of training: one that scores, and that training may start from."""
-        checkpoint = {"state_dict": self.state_dict(), "hyper_parameters": dict(self.hparams)}
-        self.on_save_checkpoint(checkpoint)
-        with aside(Path(path)) as draft:
-            torch.save(checkpoint, draft)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse to go on from a run of an earlier version: it trained otherwise. `load` reads its checkpoints.

@@ -15,6 +15,7 @@ from torch import Tensor
 from mimi_lightning.errors import ScoreError
 from mimi_lightning.evaluation.statistics import interval, srcc_of
 from mimi_lightning.metrics import srcc
+from mimi_lightning.module import QualityModel
 from mimi_lightning.progress import in_threads
 from mimi_lightning.ruler.choosing import KINDS, Candidate, choose, cross_validate
 from mimi_lightning.ruler.own_scores import OwnScores
@@ -61,17 +62,29 @@ def calibrate(ruler: Ruler, scores: OwnScores, progress: bool = True) -> Calibra
         DatasetError: a picture that cannot be read.
         ScoreError: the scores fall where those of the model rise.
     """
-    q = score_files(ruler, scores.paths, progress)
-    own = scores.rows["mos"].to_numpy()
-    proxy = q.double().numpy()
+    return fit_scale(ruler.model, scores, score_files(ruler, scores.paths, progress))
+
+
+def fit_scale(model: QualityModel, scores: OwnScores, q: Tensor) -> Calibration:
+    """Fit the mapper that cross-validation chooses.
+
+    Args:
+        model: the trained one.
+        scores: one's own.
+        q: proxy scores of their pictures, [N].
+
+    Raises:
+        ScoreError: the scores fall where those of the model rise.
+    """
+    proxy, own = q.double().numpy(), scores.rows["mos"].to_numpy()
     order, (low, high) = srcc(proxy, own), interval(srcc_of, proxy, own)
     if high < 0:
         raise ScoreError(
             f"The scores of {scores.name} fall where those of the model rise (SRCC {order:.3f}): higher has to be "
             "better. Change their sign, or take them from the highest one."
         )
-    facts = learn_facts(ruler.model, scores)
-    scale = target_scale(ruler.model, facts)
+    facts = learn_facts(model, scores)
+    scale = target_scale(model, facts)
     candidates = [cross_validate(kind, q, torch.tensor(own), scale) for kind in KINDS]
     chosen = choose(candidates)
     new = NewScale(scores.name, facts, KINDS[chosen.kind], chosen.rows, marks_of(scores))

@@ -12,20 +12,17 @@ from typing import Any
 import pandas as pd
 import yaml
 from omegaconf import OmegaConf
-from rich.console import Console
-from rich.table import Table
 
 from mimi_lightning import config
 from mimi_lightning.contracts import Mapper, Regressor
-from mimi_lightning.errors import ConfigError
-from mimi_lightning.metrics import rmse, srcc
+from mimi_lightning.errors import ConfigError, MimiError
 from mimi_lightning.module import QualityModel
 from mimi_lightning.ruler.calibrate import calibrate
+from mimi_lightning.ruler.cost import before_and_after, show
 from mimi_lightning.ruler.own_scores import OwnScores
 from mimi_lightning.ruler.ruler import Ruler
 from mimi_lightning.ruler.scales import add_scale, alone, with_regressor
 from mimi_lightning.run_folder import RunFolder, Settings
-from mimi_lightning.scoring import evaluate
 from mimi_lightning.specs import find_class
 from mimi_lightning.train import make_data, train
 
@@ -90,18 +87,23 @@ def finetune(plan: Plan, model: QualityModel, out: Path) -> None:
             f"Its mapper {type(model.mapper).__name__} reads scores of its own from the network, which finetune would "
             "not teach: calibrate it instead."
         )
+    if (config.conf_dir() / "dataset" / f"{plan.scores.name}.yaml").is_file():
+        raise ConfigError(f"--name {plan.scores.name} is a dataset of the project: choose another.")
     settings = run_settings(plan, model)
     run = RunFolder(Path(settings["paths"]["run"]))
     new = calibrate(Ruler(model), plan.scores._replace(rows=_training_part(settings))).scale
     start = run.path.with_name(f"{run.path.name}_calibrated.ckpt")
-    start.parent.mkdir(parents=True, exist_ok=True)
     alone(model, new).save(start)
     train(OmegaConf.create({**settings, "mapper": dict(new.mapper), "init": str(start)}))
     tuned = QualityModel.load(run.file("checkpoint"))
     rows = tuned.mapper.rows([new.name])
     add_scale(with_regressor(model, tuned), new._replace(rows=rows)).save(out)
-    print(f"checkpoint  {out}")
-    show_cost(plan, model, out)
+    table = before_and_after(start, run.file("checkpoint"), settings, run.file("labels"))
+    try:
+        table = pd.concat([table, measure_cost(plan, model, out)])
+    except MimiError as error:  # all is done but this
+        print(f"What it cost on {', '.join(model.names)} is not known: {error}")
+    show(table)
 
 
 def run_settings(plan: Plan, model: QualityModel) -> Settings:
@@ -136,42 +138,19 @@ def write_dataset(plan: Plan, folder: Path) -> None:
     file.write_text(f"# @package datasets.{plan.scores.name}\n{yaml.safe_dump(node, sort_keys=False)}")
 
 
-def show_cost(plan: Plan, model: QualityModel, out: Path) -> None:
-    """Print what became of the old datasets, as far as they are at hand."""
-    table, why = measure_cost(plan, model, out)
-    if table is None:
-        print(f"What it cost on {', '.join(model.names)} is not known: {why}")
-        return
-    shown = Table(title="Test part of the old datasets, before and after", title_justify="left")
-    for column in table:
-        shown.add_column(column, justify="left" if column == "dataset" else "right")
-    for row in table.itertuples(index=False):
-        shown.add_row(row[0], *(f"{value:.3f}" for value in row[1:]))
-    Console(soft_wrap=True).print(shown)
+def measure_cost(plan: Plan, model: QualityModel, out: Path) -> pd.DataFrame:
+    """What became of the old datasets' test parts, see `before_and_after`.
 
-
-def measure_cost(plan: Plan, model: QualityModel, out: Path) -> tuple[pd.DataFrame | None, str]:
-    """SRCC and RMSE of the old datasets' test parts by the checkpoint and by what was made of it.
-
-    Returns:
-        Columns dataset, SRCC before, SRCC after, RMSE before, RMSE after; or None, and why.
+    Raises:
+        ConfigError: none of them is at hand, or nobody knows which images the checkpoint was trained on.
     """
     labels = RunFolder(plan.checkpoint.resolve().parents[1]).file("labels")
     if not labels.is_file():
-        return None, f"there is no {labels}, which tells what it was trained on."
+        raise ConfigError(f"there is no {labels}, which tells what the checkpoint was trained on.")
     settings = _old_datasets(plan, model)
     if not settings["datasets"]:
-        return None, "none of them lies there. Say where: paths.datasets=DIR."
-    columns: dict[str, pd.Series] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        for when, checkpoint in (("before", plan.checkpoint), ("after", out)):
-            rows = pd.read_csv(evaluate(checkpoint, settings, labels, Path(folder) / f"{when}.csv"))
-            test = rows[rows["part"] == "test"].groupby("dataset")
-            columns[f"SRCC {when}"] = test.apply(lambda rows: srcc(rows["proxy"], rows["mos"]), include_groups=False)
-            columns[f"RMSE {when}"] = test.apply(
-                lambda rows: rmse(rows["prediction"], rows["mos"]), include_groups=False
-            )
-    return pd.DataFrame(columns).reset_index(), ""
+        raise ConfigError("none of them lies there. Say where: paths.datasets=DIR.")
+    return before_and_after(plan.checkpoint, out, settings, labels)
 
 
 def _old_datasets(plan: Plan, model: QualityModel) -> Settings:

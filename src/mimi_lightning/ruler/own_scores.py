@@ -15,7 +15,7 @@ from mimi_lightning.errors import DatasetError
 from mimi_lightning.ruler.ruler import PROXY
 
 LEAST = 10  # scores; fewer tell nothing of a scale
-TAKEN = (PROXY, "all")  # words that mean other scales
+TAKEN = (PROXY, "all", "null", "true", "false")  # words that mean something else
 
 
 class OwnScores(NamedTuple):
