@@ -3,8 +3,8 @@
     make photos
     python experiments/few_scores/few_scores.py     on the miniature datasets of the studies, five splits
 
-Every split trains five datasets (a head on frozen features), and then takes 25 to 400 training labels of the sixth: once
-for a mapper alone, once for head and mapper. Its test part tells what they bought.
+Every split trains five datasets (a head on frozen features), and then takes 25 to 400 training labels of the sixth:
+once for a mapper alone, once for the head behind it, too. Its test part tells what they bought.
 """
 
 from __future__ import annotations
@@ -81,12 +81,10 @@ def measure(words: Sequence[str]) -> Iterator[dict[str, float | int | str]]:
         cfg.init, cfg.freeze, cfg.mapper = str(start), ["mappers"], dict(calibration.scale.mapper)
         cfg.optimizer.lr = RATE
         begun = time.perf_counter()
-        finished = pd.read_csv(run(cfg).file("predictions")).query("part == 'test'")
-        found = {
-            "srcc": srcc(finished["proxy"], finished["mos"]),
-            "rmse": rmse(finished["prediction"], finished["mos"]),
-        }
-        yield {"labels": labels, "way": "finetune", **found, "seconds": time.perf_counter() - begun}
+        tested = pd.read_csv(run(cfg).file("predictions")).query("part == 'test'")
+        seconds, mos = time.perf_counter() - begun, tested["mos"]
+        found = {"srcc": srcc(tested["proxy"], mos), "rmse": rmse(tested["prediction"], mos), "seconds": seconds}
+        yield {"labels": labels, "way": "finetune", **found}
 
 
 def load(*words: str) -> DictConfig:

@@ -34,8 +34,9 @@ def check_freeze(checkpoint: str | None, freeze: Sequence[str] | None) -> None:
 def start_from(old: QualityModel, parts: Mapping[str, Any], freeze: Sequence[str]) -> QualityModel:
     """Construct a model that knows what an earlier one has learned.
 
-    The regressor is the earlier one's; it may get adapters. Of datasets that both know, score mapper and label scale are the earlier one's
-    too, so that its scores keep their meaning; those of new datasets begin afresh, and datasets left out vanish.
+    The regressor is the earlier one's; it may get adapters (`backbone.lora`). Of datasets that both know, score mapper
+    and label scale are the earlier one's too, so that its scores keep their meaning; those of new datasets begin
+    afresh, and datasets left out vanish.
 
     Args:
         old: the earlier model.

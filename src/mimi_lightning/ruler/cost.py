@@ -28,8 +28,8 @@ def before_and_after(before: Path, after: Path, settings: Settings, labels: Path
         labels: labels.csv of a run; both learned from no image that is in its test part.
 
     Returns:
-        Index: the datasets. Columns `SRCC before`, `SRCC after`, `RMSE before`, `RMSE after`; NaN where too few or equal
-        scores have no figure.
+        Index: the datasets. Columns `SRCC before`, `SRCC after`, `RMSE before`, `RMSE after`; NaN where too few or
+        equal scores have no figure.
     """
     rows = {}
     with tempfile.TemporaryDirectory() as folder:

@@ -30,7 +30,7 @@ from mimi_lightning.train import make_data, train
 LEARNING: dict[str, dict[str, Any]] = {
     "head": {"freeze": "all"},
     "all": {"freeze": "norm"},
-    "lora": {"lora": {"rank": 8, "alpha": 16}},
+    "lora": {"lora": {"rank": 8, "alpha": 16}, "freeze": "none"},
 }
 PATCHES = "mimi_lightning.data.patches."
 
