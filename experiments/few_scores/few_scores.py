@@ -67,7 +67,7 @@ def measure(words: Sequence[str]) -> Iterator[dict[str, float | int | str]]:
         proxy, rows = scores_of(model, cfg)
         train_part, test = (rows["part"] == part for part in ("train", "test"))
         begun = time.perf_counter()
-        scores = OwnScores(NEW, rows[train_part], Path(), tuple(cfg.datasets[NEW].range))
+        scores = OwnScores(NEW, rows[train_part].reset_index(drop=True), Path(), tuple(cfg.datasets[NEW].range))
         calibration = fit_scale(model, scores, proxy[train_part.to_numpy()])
         only = alone(model, calibration.scale)
         with torch.no_grad():

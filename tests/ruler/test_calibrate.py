@@ -135,27 +135,24 @@ class TestChoosing:
             expected[fold == k] = np.polyval(line, q[fold == k].double())
         np.testing.assert_allclose(predicted, expected, rtol=1e-5)
 
-    @pytest.mark.parametrize(
-        ("curve", "kind"), [(lambda q: q / 3, "linear"), (lambda q: torch.tanh(2 * q), "logistic")]
-    )
+    @pytest.mark.parametrize(("curve", "kind"), [(lambda q: q / 3, "linear"), (lambda q: (2 * q).tanh(), "logistic")])
     def test_the_simplest_that_says_it_is_chosen(self, curve, kind):
         q, mos = self.draw(50, curve, 4)
-        candidates = [cross_validate(each, q, mos, self.scale) for each in KINDS]
+        candidates = [cross_validate(each, q, mos, self.scale, folds=2) for each in ("linear", "logistic", "spline")]
         assert choose(candidates).kind == kind
-        best = min(candidate.rmse for candidate in candidates)
         low, high = choose(candidates).interval()
-        assert low < best < 5.5 < high + 1.5
+        assert 3 < low < choose(candidates).rmse < high < 6
 
     def test_a_simple_one_must_not_be_worse_beyond_its_standard_error(self):
-        mos = np.zeros(50)
-        worse = np.full(50, 2.0)
-        worse[:2] = 2.1
-        simple, rich = Candidate("linear", mos, worse, {}), Candidate("minn", mos, np.full(50, 2.0), {})
-        assert choose([simple, rich]) is simple
-        surely = Candidate("linear", mos, np.linspace(2.1, 2.2, 50), {})
+        mos, error = np.zeros(50), np.full(50, 2.0)
+        rich = Candidate("minn", mos, error, {})
+        perhaps = Candidate("linear", mos, error + np.tile([0.1, -0.09], 25), {})
+        surely = Candidate("linear", mos, error + np.tile([0.1, -0.02], 25), {})
+        assert choose([perhaps, rich]) is perhaps
         assert choose([surely, rich]) is rich
 
-    def test_it_is_the_same_every_time(self):
+    def test_it_is_the_same_every_time(self, monkeypatch):
+        monkeypatch.setattr("mimi_lightning.models.fitting.ITERATIONS", 3)
         q, mos = self.draw(12, lambda q: q / 3, 5)
         first, second = (cross_validate("minn", q, mos, self.scale, folds=2).predicted for _ in range(2))
         np.testing.assert_array_equal(first, second)

@@ -31,8 +31,10 @@ def main(argv: list[str]) -> int:
     for verb in VERBS.values():
         verb.add(verbs)
     args, rest = parser.parse_known_args(argv)
-    if rest and not ("words" in args and all("=" in word and word[0] != "-" for word in rest)):
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    if rest:  # argparse takes all words that stand together, and leaves those behind the next option
-        args.words += rest
+    # argparse takes words that stand together, and leaves those behind the next option.
+    words = [word for word in rest if "words" in args and "=" in word and not word.startswith("-")]
+    if unknown := [word for word in rest if word not in words]:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    if words:
+        args.words += words
     return args.run(args)
