@@ -140,7 +140,7 @@ def test_without_an_experiment_partitions_are_generated(checked):
         ("+data.qota=3", "Unknown key data.qota. Did you mean data.quota?"),
         ("+colour=red", "Unknown key colour"),
         ("backbone.hidden=3", "backbone.hidden=3: expected a list"),
-        ("backbone.freeze=some", "backbone.freeze=some: expected none or norm or all"),
+        ("backbone.freeze=some", "backbone.freeze=some: expected none or norm or early or all"),
         ("backbone.pool=gem", "backbone.pool=gem: expected bilinear or mean_std or attention or cls"),
         ("backbone.says=five", "backbone.says=five: expected score or deviation or levels"),
         ("+backbone.lora.rank=8", "Unknown key backbone.lora"),

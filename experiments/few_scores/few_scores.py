@@ -79,7 +79,7 @@ def measure(words: Sequence[str]) -> Iterator[dict[str, float | int | str]]:
         start = base.path / f"labels{labels}.ckpt"
         only.save(start)
         cfg.init, cfg.freeze, cfg.mapper = str(start), ["mappers"], dict(calibration.scale.mapper)
-        cfg.optimizer.lr = RATE
+        cfg.optimizer.lr, cfg.backbone.keep_scaling = RATE, True
         begun = time.perf_counter()
         tested = pd.read_csv(run(cfg).file("predictions")).query("part == 'test'")
         seconds, mos = time.perf_counter() - begun, tested["mos"]

@@ -9,7 +9,7 @@ from typing import Any
 from mimi_lightning.cli.calibrate import add_scores, refuse_existing
 from mimi_lightning.cli.words import CONFIG_DIR
 
-LEARN = ("head", "all", "lora")
+LEARN = ("head", "late", "all", "lora")
 
 
 def add(verbs: Any) -> None:
@@ -27,7 +27,8 @@ def add(verbs: Any) -> None:
         "--learn",
         choices=LEARN,
         default="head",
-        help="head: what comes after the backbone; all; lora: adapters of a transformer (%(default)s)",
+        help="head: what comes after the backbone; late: its last quarter of layers, too; all; lora: adapters of a "
+        "transformer (%(default)s)",
     )
     finetune.add_argument("--out", metavar="FILE", type=Path, help="checkpoint to write (NAME.ckpt)")
     finetune.add_argument("--config-dir", **CONFIG_DIR)

@@ -28,9 +28,10 @@ from mimi_lightning.train import make_data, train
 
 # What learns, as what a regressor is told of it.
 LEARNING: dict[str, dict[str, Any]] = {
-    "head": {"freeze": "all"},
-    "all": {"freeze": "norm"},
-    "lora": {"lora": {"rank": 8, "alpha": 16}, "freeze": "none"},
+    "head": {"freeze": "all", "keep_scaling": True},
+    "late": {"freeze": "early", "keep_scaling": True},
+    "all": {"freeze": "norm", "keep_scaling": True},
+    "lora": {"lora": {"rank": 8, "alpha": 16}, "freeze": "none", "keep_scaling": True},
 }
 PATCHES = "mimi_lightning.data.patches."
 
