@@ -68,7 +68,7 @@ def measure(words: Sequence[str]) -> Iterator[dict[str, float | int | str]]:
         train_part, test = (rows["part"] == part for part in ("train", "test"))
         begun = time.perf_counter()
         scores = OwnScores(NEW, rows[train_part].reset_index(drop=True), Path(), tuple(cfg.datasets[NEW].range))
-        calibration = fit_scale(model, scores, proxy[train_part.to_numpy()])
+        calibration = fit_scale(model, scores, proxy[train_part.to_numpy(copy=True)])
         only = alone(model, calibration.scale)
         with torch.no_grad():
             prediction = only.predict_mos(proxy, torch.zeros(len(proxy), dtype=torch.int64)).numpy()

@@ -15,12 +15,7 @@ from mimi_lightning.run_folder import FILES
 from mimi_lightning.specs import Spec
 
 FREEZABLE = ("regressor", "mappers")
-FREE = {
-    "weights",
-    "freeze",
-    "keep_scaling",
-    "checkpointing",
-}  # arguments of a regressor that change no score: they may differ
+FREE = {"weights", "freeze", "keep_scaling", "checkpointing"}  # arguments of a regressor that change no score
 
 
 def check_freeze(checkpoint: str | None, freeze: Sequence[str] | None) -> None:

@@ -76,7 +76,7 @@ def fit_scale(model: QualityModel, scores: OwnScores, q: Tensor) -> Calibration:
     Raises:
         ScoreError: the scores fall where those of the model rise.
     """
-    proxy, own = q.double().numpy(), scores.rows["mos"].to_numpy(copy=True)
+    proxy, own = q.double().numpy(), scores.rows["mos"].to_numpy()
     order, (low, high) = srcc(proxy, own), interval(srcc_of, proxy, own)
     if high < 0:
         raise ScoreError(
@@ -85,7 +85,7 @@ def fit_scale(model: QualityModel, scores: OwnScores, q: Tensor) -> Calibration:
         )
     facts = learn_facts(model, scores)
     scale = target_scale(model, facts)
-    candidates = [cross_validate(kind, q, torch.from_numpy(own), scale) for kind in KINDS]
+    candidates = [cross_validate(kind, q, torch.tensor(own), scale) for kind in KINDS]
     chosen = choose(candidates)
     new = NewScale(scores.name, facts, KINDS[chosen.kind], chosen.rows, marks_of(scores))
     return Calibration(new, candidates, chosen, order, (low, high))
