@@ -69,6 +69,7 @@ def test_the_cnn_variants_are_as_published(checked, tmp_path, experiment, backbo
         "weights": "imagenet",
         "stage": -1,
         "freeze": "none",
+        "keep_scaling": False,
         "max_channels": 512,
         "hidden": [512, 64],
         "pool": "bilinear",
