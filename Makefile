@@ -4,7 +4,7 @@ BIN := .venv/bin
 MIMI := $(BIN)/python -m mimi_lightning
 
 .DEFAULT_GOAL := help
-.PHONY: help demo photos test mutants lint format bench bench-mappers bench-backbones bench-data bench-clip bench-gpu wheel clean
+.PHONY: help demo photos test mutants lint format bench bench-mappers bench-backbones bench-data bench-clip bench-gpu bench-score wheel clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ bench-data: $(BIN)/.dev ## Time the loader against its plain formulation, and `d
 
 bench-clip: $(BIN)/.dev ## Time the vision-language regressor against its plain formulation (half an hour)
 	$(BIN)/python benchmarks/clip.py
+
+bench-score: $(BIN)/.dev ## Time `score` against the plain loop
+	$(BIN)/python -m benchmarks.score $(ARGS)
 
 bench-gpu: $(BIN)/.dev ## Time steps and test passes of the published variants on a GPU
 	$(BIN)/python benchmarks/gpu.py $(ARGS)

@@ -178,8 +178,9 @@ class QualityModel(lightning.LightningModule):
         """Native MOS [B] of `dataset`, see `number`, to proxy scores [B]: inverse of `predict_mos`, NaN without one."""
         if not self.mapper.invertible:
             return torch.full_like(mos, torch.nan)
-        target = self.scale.normalise(mos, dataset)
-        return self.mapper.inverse(self.mapper.nearest(target, dataset), dataset)
+        known = self.scale.known[dataset]
+        target = self.scale.normalise(mos, dataset).where(known, 0.0)
+        return self.mapper.inverse(self.mapper.nearest(target, dataset), dataset).where(known, torch.nan)
 
     def training_step(self, batch: dict[str, Any]) -> Tensor | None:
         """One mixed batch; a batch in which no image could be read is passed over."""

@@ -36,7 +36,8 @@ def start_from(old: QualityModel, parts: Mapping[str, Any], freeze: Sequence[str
 
     The regressor is the earlier one's; it may get adapters (`backbone.lora`). Of datasets that both know, score mapper
     and label scale are the earlier one's too, so that its scores keep their meaning; those of new datasets begin
-    afresh, and datasets left out vanish.
+    afresh, and datasets left out vanish. A label scale that the earlier model does not know, an imported one, is that
+    of the training part.
 
     Args:
         old: the earlier model.
@@ -62,7 +63,8 @@ def start_from(old: QualityModel, parts: Mapping[str, Any], freeze: Sequence[str
     shared = [name for name in parts["datasets"] if name in old.names]
     datasets = dict(parts["datasets"])
     for name in shared:
-        datasets[name] = {**datasets[name], "labels": old.hparams.datasets[name]["labels"]}
+        if old.scale.known[old.number([name])]:
+            datasets[name] = {**datasets[name], "labels": old.hparams.datasets[name]["labels"]}
     model = QualityModel(**{**parts, **specs, "datasets": datasets})
     state = old.regressor.state_dict()
     model.regressor.load_state_dict(beside_adapters(state, model.regressor) if adapts else state)

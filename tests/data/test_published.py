@@ -7,7 +7,7 @@ from PIL import Image
 
 from mimi_lightning.data.annotations import complete
 from mimi_lightning.data.partitions import Protocol, assign_parts
-from mimi_lightning.data.published import FORMATS, LISTED
+from mimi_lightning.data.published import FORMATS, LISTED, read_listed_labels
 from mimi_lightning.errors import DatasetError
 
 FOLDERS = {"live": "databaserelease2", "koniq": "koniq-10k", "own": "own"}
@@ -156,6 +156,16 @@ def test_missing_lists_and_splits_are_named(tmp_path):
     write_lists(tmp_path / "lists", table, "liqe")
     with pytest.raises(DatasetError, match="The liqe lists have no split 3 of live"):
         assign(tmp_path, table, split=3)
+
+
+def test_labels_are_those_of_the_lists_that_are_asked_for(tmp_path):
+    table = annotations(tmp_path)
+    for protocol in FORMATS:  # both in one folder
+        write_lists(tmp_path / "lists", table, protocol)
+    for protocol, form in FORMATS.items():
+        labels = read_listed_labels(tmp_path / "lists", 2, [protocol])
+        assert labels["image"].is_unique
+        assert {*labels["mos"]} == {*table["mos"].round(6 if form.labels else 3)}
 
 
 def test_lists_that_leak_are_refused(tmp_path):

@@ -8,10 +8,20 @@ from __future__ import annotations
 
 import argparse
 
-from mimi_lightning.cli import calibrate, data, evaluate, finetune, report
+from mimi_lightning.cli import calibrate, data, evaluate, explain, finetune, import_, report, score, translate
 from mimi_lightning.cli.words import PROGRAM
 
-VERBS = {"calibrate": calibrate, "data": data, "evaluate": evaluate, "finetune": finetune, "report": report}
+VERBS = {
+    "data": data,
+    "evaluate": evaluate,
+    "report": report,
+    "score": score,
+    "explain": explain,
+    "translate": translate,
+    "calibrate": calibrate,
+    "finetune": finetune,
+    "import": import_,
+}
 
 
 def main(argv: list[str]) -> int:

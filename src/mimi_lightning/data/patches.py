@@ -31,8 +31,8 @@ class PatchView:
         self.resize, self.patches, self.side, self.small_images = resize, patches, side, small_images
 
     def size(self, size: Size) -> Size:
-        """Size of the view of a picture of `size` (width, height): the same for all."""
-        return self.side, self.side
+        """Size of the view of a picture of `size` (width, height), its patches in a row: the same for all."""
+        return self.side * self.patches, self.side
 
     def _pixels(self, picture: Picture) -> torch.Tensor:
         width, height = picture.size

@@ -5,7 +5,7 @@ Every row of a list is checked against the annotations, which come from the owne
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -138,12 +138,13 @@ def read_lists(annotations: pd.DataFrame, folder: Path, protocol: str, lists: Pa
     return table.reindex(columns=["image", "distortion", "scenes", *SPLIT_COLUMNS])
 
 
-def read_listed_labels(lists: Path, split: int = 1) -> pd.DataFrame:
+def read_listed_labels(lists: Path, split: int = 1, protocols: Iterable[str] = tuple(FORMATS)) -> pd.DataFrame:
     """Read the labels of all datasets in one split of the published lists, without any owner's folder.
 
     Args:
         lists: the authors' folder, or the one above it.
         split: 1..10.
+        protocols: whose lists are read, of those that are there.
 
     Returns:
         Columns dataset, image, mos, part.
@@ -152,7 +153,7 @@ def read_listed_labels(lists: Path, split: int = 1) -> pd.DataFrame:
         DatasetError: the folder holds no lists of that split.
     """
     tables = []
-    for form, (dataset, (where, name)) in product(FORMATS.values(), LISTED.items()):
+    for form, (dataset, (where, name)) in product(map(FORMATS.get, protocols), LISTED.items()):
         home = lists / form.home if (lists / form.home).is_dir() else lists
         folder = home / where / "splits2" / str(split)
         if (folder / form.file.format(name=name, part=form.words["test"])).is_file():

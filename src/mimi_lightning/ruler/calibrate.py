@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,15 +11,15 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from mimi_lightning.errors import ScoreError
+from mimi_lightning.errors import DatasetError, ScoreError
 from mimi_lightning.evaluation.statistics import interval, srcc_of
 from mimi_lightning.metrics import srcc
 from mimi_lightning.module import QualityModel
-from mimi_lightning.progress import in_threads
+from mimi_lightning.progress import progress_bar
 from mimi_lightning.ruler.choosing import KINDS, Candidate, choose, cross_validate
+from mimi_lightning.ruler.files import score_files
 from mimi_lightning.ruler.own_scores import OwnScores
-from mimi_lightning.ruler.pictures import as_picture
-from mimi_lightning.ruler.ruler import PROXY, TOGETHER, Ruler
+from mimi_lightning.ruler.ruler import Ruler
 from mimi_lightning.ruler.scales import NewScale, learn_facts, marks_of, target_scale
 
 
@@ -43,11 +42,18 @@ class Calibration:
     srcc_interval: tuple[float, float]
 
 
-def score_files(ruler: Ruler, paths: list[Path], progress: bool = True) -> Tensor:
-    """Proxy scores [N] of picture files; cores decode ahead of the network."""
-    views = in_threads(lambda path: ruler.view(as_picture(path, ruler.view.resize)), paths, "Scores", progress)
-    with torch.no_grad():
-        return torch.cat([ruler.on_scale(ruler.judge(some), PROXY)[0].cpu() for some in _chunks(views, TOGETHER)])
+def proxy_scores(ruler: Ruler, paths: list[Path], progress: bool = True) -> Tensor:
+    """Proxy scores [N] of picture files.
+
+    Raises:
+        DatasetError: one that cannot be read.
+    """
+    with progress_bar(progress) as bar:
+        rows = list(bar.track(score_files(ruler, [str(path) for path in paths]), len(paths), description="Scores"))
+    for row in rows:
+        if "error" in row:
+            raise DatasetError(row["error"])
+    return torch.tensor([row["proxy"] for row in rows])
 
 
 def calibrate(ruler: Ruler, scores: OwnScores, progress: bool = True) -> Calibration:
@@ -62,7 +68,7 @@ def calibrate(ruler: Ruler, scores: OwnScores, progress: bool = True) -> Calibra
         DatasetError: a picture that cannot be read.
         ScoreError: the scores fall where those of the model rise.
     """
-    return fit_scale(ruler.model, scores, score_files(ruler, scores.paths, progress))
+    return fit_scale(ruler.model, scores, proxy_scores(ruler, scores.paths, progress))
 
 
 def fit_scale(model: QualityModel, scores: OwnScores, q: Tensor) -> Calibration:
@@ -118,14 +124,3 @@ def show(calibration: Calibration, scores: OwnScores) -> None:
             "[bold]The model may well order these pictures no better than chance: the scale says little. "
             "`finetune` teaches it your scores.[/bold]"
         )
-
-
-def _chunks(items: Iterator[Tensor], size: int) -> Iterator[list[Tensor]]:
-    chunk: list[Tensor] = []
-    for item in items:
-        chunk.append(item)
-        if len(chunk) == size:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from itertools import groupby
@@ -20,6 +21,7 @@ from mimi_lightning.ruler.pictures import Source, as_picture
 from mimi_lightning.specs import build
 
 PROXY = "proxy"  # the scale that all datasets share
+PRECISIONS = ("32", "bf16")
 TOGETHER = 16  # pictures of one size that pass the network together
 
 
@@ -38,15 +40,17 @@ class Meaning(NamedTuple):
         return not self.low <= self.score <= self.high
 
 
-def load(checkpoint: Path | str, device: str | torch.device = "cpu") -> Ruler:
+def load(checkpoint: Path | str, device: str | torch.device | None = None, precision: str = "32") -> Ruler:
     """Read a checkpoint as a ruler; needs neither datasets nor configuration.
 
     Args:
         checkpoint: file, such as outputs/mimi/resnet34/split03/checkpoints/best.ckpt.
-        device: where the network computes.
+        device: where the network computes; the first GPU, if there is one, by default.
+        precision: see `Ruler`.
 
     Raises:
-        ConfigError: the file is missing, no checkpoint of this project, or does not say what testing saw of a picture.
+        ConfigError: no such device, or the file is missing, no checkpoint of this project, or does not say what testing
+            saw of a picture.
 
     Example:
         >>> ruler = load(checkpoint)
@@ -56,23 +60,32 @@ def load(checkpoint: Path | str, device: str | torch.device = "cpu") -> Ruler:
         >>> float(ruler.score([picture, picture], scale="csiq")[1]) == ruler.score(picture, scale="csiq")
         True
     """
+    model = QualityModel.load(checkpoint)
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        return Ruler(QualityModel.load(checkpoint).to(device))
-    except RuntimeError as error:
+        return Ruler(model.to(device), precision)
+    except (RuntimeError, AssertionError) as error:  # no such device, or a PyTorch without it
         raise ConfigError(f"The device {device} cannot be used: {error}") from error
 
 
 class Ruler:
     """Scores pictures. Higher is better; proxy scores compare whatever the pictures are of.
 
-    A picture has one score: it is decoded, resized and cut as testing did (see `pictures`), in evaluation and float32.
+    A picture has one score: it is decoded, resized and cut as testing did (see `pictures`), in evaluation.
 
     Args:
         model: a trained one; it does not learn any more.
+        precision: of the network, `32` (float32) or `bf16`, which modern processors and GPUs compute several times
+            faster, and which changes scores in the third digit. Mappers and scores are float32 all the same.
+
+    Raises:
+        ConfigError: another precision, or a model that does not say what testing saw of a picture.
     """
 
-    def __init__(self, model: QualityModel) -> None:
-        self.model = model.eval().requires_grad_(False)
+    def __init__(self, model: QualityModel, precision: str = "32") -> None:
+        if precision not in PRECISIONS:
+            raise ConfigError(f"precision {precision}: expected {' or '.join(PRECISIONS)}.")
+        self.model, self.precision = model.eval().requires_grad_(False), precision
         if not model.hparams.view:
             raise ConfigError(
                 "The checkpoint is of an early version and does not say what testing saw of a picture. Train anew, or "
@@ -83,12 +96,25 @@ class Ruler:
     @property
     def scales(self) -> tuple[str, ...]:
         """The datasets on whose scales it tells scores, beside `proxy`."""
-        return tuple(self.model.names)
+        return tuple(name for name, known in zip(self.model.names, self.model.scale.known, strict=True) if known)
 
     @property
     def device(self) -> torch.device:
         """Where the network computes."""
         return self.model.device
+
+    def number(self, scale: str) -> Tensor:
+        """Index of a dataset in the model, int64 [1].
+
+        Raises:
+            ConfigError: the model does not know the scale.
+        """
+        number = self.model.number([scale])
+        if not self.model.scale.known[number]:
+            raise ConfigError(
+                f"The checkpoint gives proxy scores of {scale} alone: the labels of its scale are not known."
+            )
+        return number
 
     def score(self, pictures: Source | Sequence[Source], scale: str | None = None, with_std: bool = False) -> Any:
         """Score a picture or several.
@@ -127,14 +153,14 @@ class Ruler:
         Args:
             views: as the model's view makes them, of any sizes; uint8, or float32 of 0..255.
         """
-        with _exact():
+        with _exact(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             judged = [self.model.regressor(torch.stack(batch).to(self.device)) for batch in _alike(views)]
         columns = {name: [getattr(each, name) for each in judged] for name in ("proxy", "std", "hidden")}
         return Judgement(**{name: torch.cat(parts) for name, parts in columns.items() if parts[0] is not None})
 
     def on_scale(self, judgement: Judgement, scale: str | None) -> tuple[Tensor, Tensor]:
         """Scores [B] on the scale of a dataset, and their standard deviations; see `score`."""
-        number = torch.tensor([UNKNOWN]) if scale in (None, PROXY) else self.model.number([scale])
+        number = torch.tensor([UNKNOWN]) if scale in (None, PROXY) else self.number(scale)
         dataset = number.to(self.device).expand(len(judgement.proxy))
         q = self.model.mapper.read(judgement, dataset)
         if scale not in (None, PROXY):
@@ -147,14 +173,17 @@ class Ruler:
         Raises:
             ConfigError: a scale that the model does not know.
         """
-        low, high = self.range(scale)
-        marks = self.model.marks.get(scale, [])
-        place = percentile(score, marks) if marks else float("nan")
-        return Meaning(float(score), low, high, place, nearest(score, marks, examples))
+        pictures = nearest(score, self.model.marks.get(scale, []), examples)
+        return Meaning(float(score), *self.range(scale), self.percentile(score, scale), pictures)
+
+    def percentile(self, score: float, scale: str) -> float:
+        """How many of a hundred training labels of a dataset lie below a score; NaN where the checkpoint has none."""
+        marks = self.model.marks.get(scale)
+        return percentile(score, marks) if marks else math.nan
 
     def range(self, scale: str) -> tuple[float, float]:
         """Ends of a dataset's published range; errors as those of `explain`."""
-        self.model.number([scale])
+        self.number(scale)
         return tuple(self.model.hparams.datasets[scale]["range"])
 
     @torch.no_grad()
@@ -179,11 +208,11 @@ class Ruler:
         proxy = values if source == PROXY else self._to_proxy(values, source, clamp)
         if target == PROXY:
             return proxy.cpu().numpy()
-        result = self.model.predict_mos(proxy, self.model.number([target]).to(self.device))
+        result = self.model.predict_mos(proxy, self.number(target).to(self.device))
         return (result.clamp(*self.range(target)) if clamp else result).cpu().numpy()
 
     def _to_proxy(self, values: Tensor, scale: str, clamp: bool) -> Tensor:
-        number = self.model.number([scale]).to(self.device)
+        number = self.number(scale).to(self.device)
         if clamp:
             values = values.clamp(*self.range(scale))
         target = self.model.scale.normalise(values, number)
@@ -192,7 +221,7 @@ class Ruler:
         return proxy if clamp else proxy.masked_fill(reached != target, torch.nan)
 
     def _refuse_without_inverse(self, scale: str) -> None:
-        self.model.number([scale])
+        self.number(scale)
         if not self.model.mapper.invertible:
             kind = type(self.model.mapper).__name__
             raise ConfigError(f"Its mapper {kind} has no inverse: scores of {scale} cannot be translated.")
