@@ -58,8 +58,7 @@ def with_regressor(model: QualityModel, other: QualityModel) -> QualityModel:
     """A model with the network of another one, which comes from the same."""
     told = {**model.hparams, "regressor": other.hparams.regressor}
     changed = QualityModel(**copy.deepcopy(told), marks=model.marks)
-    kept = {key: value for key, value in model.state_dict().items() if not key.startswith("regressor.")}
-    changed.load_state_dict({**changed.state_dict(), **kept})
+    changed.mapper.load_state_dict(model.mapper.state_dict())
     changed.regressor.load_state_dict(other.regressor.state_dict())
     return changed.eval()
 
@@ -93,8 +92,7 @@ def add_scale(model: QualityModel, new: NewScale) -> QualityModel:
     old["mapper"] = {"_target_": JOINED, "parts": [*parts, {"mapper": dict(new.mapper), "datasets": [new.name]}]}
     old["datasets"] = {**old["datasets"], new.name: new.facts}
     richer = QualityModel(**old, marks={**model.marks, new.name: new.marks})
-    kept = {key: value for key, value in model.state_dict().items() if not key.startswith(("mapper.", "scale."))}
-    richer.load_state_dict({**richer.state_dict(), **kept})
+    richer.regressor.load_state_dict(model.regressor.state_dict())
     *known, added = _unbound(richer.mapper).parts
     mapper = _unbound(model.mapper)
     for part, learned in zip(known, mapper.parts if joined else [mapper], strict=True):
