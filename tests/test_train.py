@@ -17,9 +17,10 @@ from mimi_lightning.data.owners import live
 from mimi_lightning.errors import ConfigError, DatasetError
 from mimi_lightning.evaluation.predictions import PREDICTION_COLUMNS
 from mimi_lightning.metrics import srcc
-from mimi_lightning.module import QualityModel, build
+from mimi_lightning.module import QualityModel
 from mimi_lightning.results import show_results
 from mimi_lightning.run_folder import RunFolder
+from mimi_lightning.specs import build
 
 MAPPERS = sorted(path.stem for path in (config.conf_dir() / "mapper").glob("*.yaml"))
 EXPERIMENTS = sorted(path.stem for path in (config.conf_dir() / "experiment").glob("*.yaml"))

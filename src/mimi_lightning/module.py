@@ -15,7 +15,6 @@ import lightning
 import numpy as np
 import pandas as pd
 import torch
-from hydra.utils import get_class
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
@@ -28,45 +27,13 @@ from mimi_lightning.files import aside
 from mimi_lightning.metrics import srcc, weighted_mean
 from mimi_lightning.models.targets import TargetScale
 from mimi_lightning.score_table import ScoreTable
-
-Spec = Mapping[str, Any]  # a class under `_target_` and its arguments
+from mimi_lightning.specs import Spec, build
 
 UNKNOWN = -1  # number of datasets that the model was not trained on
 
 # What checkpoints that do not speak of them were trained with.
 NO_GAUGE = {"_target_": "mimi_lightning.gauges.Free"}
 MINMAX = {"_target_": "mimi_lightning.models.targets.MinMax"}
-
-
-def build(spec: Spec, kind: type, *args: Any, **more: Any) -> Any:
-    """Construct what a configuration node names.
-
-    Args:
-        spec: dotted class name under `_target_`, its keyword arguments beside it.
-        kind: the class must be a subclass of this one: a checkpoint names classes too, and must not call anything else.
-        args: positional arguments of the class.
-        more: further keyword arguments.
-
-    Raises:
-        ConfigError: no such class, a class of another kind, or arguments that it does not take.
-    """
-    cls = find_class(spec, kind)
-    try:
-        return cls(*args, **{key: value for key, value in spec.items() if key != "_target_"}, **more)
-    except TypeError as error:
-        raise ConfigError(f"{spec['_target_']} does not take these arguments: {error}") from error
-
-
-def find_class(spec: Spec, kind: type) -> type:
-    """The class that a configuration node names; errors as those of `build`."""
-    name = spec["_target_"]
-    try:
-        cls = get_class(name)
-    except Exception as error:  # Hydra wraps whatever the import raised
-        raise ConfigError(f"_target_={name}: there is no such class ({error})") from error
-    if not issubclass(cls, kind):
-        raise ConfigError(f"_target_={name}: expected a {kind.__name__}.")
-    return cls
 
 
 def build_labels(tasks: Spec | None) -> Callable[[pd.DataFrame], dict[str, np.ndarray]] | None:

@@ -58,7 +58,7 @@ def rules(splits: range, protocols: Iterable[str], epochs: int) -> dict[str, Rul
             lambda value: str(value) not in ("16-true", "bf16-true"),
             "scores in half precision collapse; choose 16-mixed or bf16-mixed.",
         ),
-        "backbone.freeze": one_of("none", "norm", "all"),
+        "backbone.freeze": one_of("none", "norm", "early", "all"),
         "backbone.pool": one_of("bilinear", "mean_std", "attention", "cls"),
         "backbone.says": one_of("score", "deviation", "levels"),
         "backbone.lora.rank": Rule(

@@ -23,12 +23,13 @@ from mimi_lightning.errors import ConfigError
 from mimi_lightning.loggers import finish, log_results
 from mimi_lightning.memory import keep_memory
 from mimi_lightning.models.targets import TargetScale
-from mimi_lightning.module import QualityModel, build, build_labels, find_class
+from mimi_lightning.module import QualityModel, build_labels
 from mimi_lightning.quiet import quiet
 from mimi_lightning.refit import Refit, fit_best
 from mimi_lightning.results import show_results, write_results
 from mimi_lightning.ruler.marks import choose_marks
 from mimi_lightning.run_folder import RunFolder, Settings
+from mimi_lightning.specs import build, find_class
 from mimi_lightning.start import check_freeze, refuse_seen, start_from
 
 # Keys of `data` that the data module is not told: datasets refer to the first, the others are `keep_features`'s.

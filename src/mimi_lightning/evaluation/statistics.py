@@ -34,16 +34,30 @@ def bootstrap(predictions: pd.DataFrame, sizes: Mapping[str, int], seed: int = 0
         datasets with fewer than 5 images or constant scores.
     """
     rows: dict[str, dict[str, float]] = {}
-    for name, figure in {"srcc": _srcc, "plcc": _plcc}.items():
+    for name, figure in {"srcc": srcc_of, "plcc": plcc_of}.items():
         draws = {
             dataset: _resample(figure, group["proxy"].to_numpy(), group["mos"].to_numpy(), (seed, number))
             for number, (dataset, group) in enumerate(predictions.groupby("dataset"))
         }
         draws |= {"weighted": weighted_mean(draws, sizes), "mean": sum(draws.values()) / len(draws)}
         for dataset, drawn in draws.items():
-            low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+            low, high = _percentiles(drawn)
             rows.setdefault(dataset, {}).update({f"{name}_low": low, f"{name}_high": high})
     return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def interval(figure: Callable[..., Array], score: Array, mos: Array) -> tuple[float, float]:
+    """Percentile interval of a figure of scores [N] (images drawn again, with replacement).
+
+    Args:
+        figure: `srcc_of`, `plcc_of` or `rmse_of`.
+        score: predicted.
+        mos: to compare with.
+
+    Returns:
+        Its ends; NaN for fewer than 5 images.
+    """
+    return _percentiles(_resample(figure, score, mos, (0,)))
 
 
 def paired_test(first: pd.Series, second: pd.Series) -> dict[str, float]:
@@ -86,6 +100,27 @@ def corrected_t(differences: Sequence[float], ratio: float) -> dict[str, float]:
     return {"difference": mean, "half": error * float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)), "p": float(p)}
 
 
+def rmse_of(score: Array, mos: Array, axis: int) -> Array:
+    """Root mean squared difference along an axis."""
+    return np.sqrt(((score - mos) ** 2).mean(axis))
+
+
+def plcc_of(score: Array, mos: Array, axis: int) -> Array:
+    """Pearson's correlation along an axis; NaN of constant scores."""
+    score, mos = (values - values.mean(axis, keepdims=True) for values in (score, mos))
+    return (score * mos).sum(axis) / np.sqrt((score**2).sum(axis) * (mos**2).sum(axis))
+
+
+def srcc_of(score: Array, mos: Array, axis: int) -> Array:
+    """Spearman's correlation along an axis; NaN of constant scores."""
+    return plcc_of(stats.rankdata(score, axis=axis), stats.rankdata(mos, axis=axis), axis)
+
+
+def _percentiles(drawn: Array) -> tuple[float, float]:
+    low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(low), float(high)
+
+
 def _resample(figure: Callable[..., Array], score: Array, mos: Array, seed: Sequence[int]) -> Array:
     if len(score) < LEAST or np.ptp(score) == 0 or np.ptp(mos) == 0:
         return np.full(RESAMPLES, np.nan)
@@ -102,12 +137,3 @@ def _resample(figure: Callable[..., Array], score: Array, mos: Array, seed: Sequ
             rng=np.random.default_rng(seed),
         ).bootstrap_distribution
     return np.where(np.isfinite(drawn), drawn, np.nanmedian(drawn))
-
-
-def _plcc(score: Array, mos: Array, axis: int) -> Array:
-    score, mos = (values - values.mean(axis, keepdims=True) for values in (score, mos))
-    return (score * mos).sum(axis) / np.sqrt((score**2).sum(axis) * (mos**2).sum(axis))
-
-
-def _srcc(score: Array, mos: Array, axis: int) -> Array:
-    return _plcc(stats.rankdata(score, axis=axis), stats.rankdata(mos, axis=axis), axis)

@@ -15,9 +15,10 @@ from torch import Tensor
 
 from mimi_lightning.contracts import Judgement
 from mimi_lightning.errors import ConfigError, DatasetError
-from mimi_lightning.module import UNKNOWN, QualityModel, build
+from mimi_lightning.module import UNKNOWN, QualityModel
 from mimi_lightning.ruler.marks import nearest, percentile
 from mimi_lightning.ruler.pictures import Source, as_picture
+from mimi_lightning.specs import build
 
 PROXY = "proxy"  # the scale that all datasets share
 PRECISIONS = ("32", "bf16")
