@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from mimi_lightning.cli.words import add_checkpoint
 from mimi_lightning.errors import ConfigError
 
 
@@ -25,7 +26,7 @@ def add(verbs: Any) -> None:
 def add_scores(verb: argparse.ArgumentParser) -> None:
     """Add what says where scores of one's own are, and what they mean."""
     verb.add_argument("scores", metavar="CSV", type=Path, help="table of pictures and scores, higher is better")
-    verb.add_argument("--checkpoint", metavar="FILE", type=Path, required=True, help="of a run, such as best.ckpt")
+    add_checkpoint(verb)
     verb.add_argument("--images", metavar="DIR", type=Path, help="where the pictures are (beside the table)")
     verb.add_argument("--name", default="mine", help="of the new scale (%(default)s)")
     verb.add_argument(

@@ -48,7 +48,7 @@ def _run(args: argparse.Namespace) -> int:
     scales = ruler.scales if args.scale and "all" in args.scale else tuple(dict.fromkeys(args.scale or ()))
     for scale in scales:
         ruler.number(scale)
-    journal = Journal(args.out, Path(args.checkpoint).read_bytes(), args.precision, *scales) if args.out else None
+    journal = Journal(args.out, args.checkpoint.read_bytes(), args.precision, *scales) if args.out else None
     rows = _score(ruler, paths, scales, journal)
     failed = sum("error" in row for row in rows)
     if args.top:

@@ -12,7 +12,7 @@ def add_checkpoint(parser: ArgumentParser) -> None:
     """Let a verb be told a checkpoint."""
     known = os.environ.get("MIMI_CHECKPOINT")
     text = "of a run, such as outputs/mimi/resnet34/split03/checkpoints/best.ckpt (MIMI_CHECKPOINT, if it is set)"
-    parser.add_argument("--checkpoint", metavar="FILE", required=known is None, default=known, help=text)
+    parser.add_argument("--checkpoint", metavar="FILE", type=Path, required=known is None, default=known, help=text)
 
 
 def add_device(parser: ArgumentParser) -> None:
