@@ -25,6 +25,9 @@ def add(verbs: Any) -> None:
     score.add_argument("paths", metavar="PATH", nargs="+", help="files, folders, patterns; - reads paths from stdin")
     add_checkpoint(score)
     add_device(score)
+    score.add_argument(
+        "--precision", choices=("32", "bf16"), default="32", help="bf16 is faster and less exact (%(default)s)"
+    )
     score.add_argument("--scale", metavar="DATASET", action="append", help="also on its scale; `all` for all of them")
     score.add_argument("--top", metavar="N", type=int, help="only the N best, best first")
     score.add_argument("--format", choices=FORMATS, help="on the screen (a table; csv where it is no terminal)")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from mimi_lightning.cli.words import add_checkpoint
+from mimi_lightning.cli.words import add_checkpoint, add_device
 from mimi_lightning.errors import ConfigError
 
 
@@ -19,6 +19,7 @@ def add(verbs: Any) -> None:
         "elsewhere.",
     )
     add_checkpoint(serve)
+    add_device(serve)
     serve.add_argument("--host", default="127.0.0.1", help="who may come: this machine alone (%(default)s)")
     serve.add_argument("--port", type=int, default=7860, help="%(default)s; 0 takes a free one")
     serve.set_defaults(run=_run)

@@ -16,8 +16,5 @@ def add_checkpoint(parser: ArgumentParser) -> None:
 
 
 def add_device(parser: ArgumentParser) -> None:
-    """Let a verb be told where and how its network computes."""
+    """Let a verb be told where its network computes."""
     parser.add_argument("--device", help="cpu, cuda, cuda:1, ... (the first GPU, if there is one)")
-    parser.add_argument(
-        "--precision", choices=("32", "bf16"), default="32", help="bf16 is faster and less exact (%(default)s)"
-    )
