@@ -215,6 +215,8 @@ def _least_residual(x: Array, y: Array, others: Array) -> tuple[float, float, tu
     Returns:
         centre, slope > 0, and the linear parameters (rise, *rest).
     """
+    if not 0 < x.std() < np.inf:
+        raise ScoreError(f"the scores {x.min():g} to {x.max():g} have no spread that can be computed with")
     u = (x - x.mean()) / x.std()
 
     def solve(position: Array) -> tuple[Array, Array]:

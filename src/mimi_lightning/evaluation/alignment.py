@@ -45,6 +45,8 @@ def read_quality(file: Path, images: pd.DataFrame, folders: Mapping[str, str]) -
         raise ScoreError(f"{file} is no list of ratings: {error}") from error
     if not np.isfinite(quality).all():
         raise ScoreError(f"{file}: the rating of {quality.index[~np.isfinite(quality)][0]} is not a finite number.")
+    if quality.index.has_duplicates:
+        raise ScoreError(f"{file} rates {quality.index[quality.index.duplicated()][0]} twice.")
     known = pd.MultiIndex.from_frame(images[IMAGE_KEY])
     if file.suffix != ".csv":
         names = [f"{folders.get(dataset, dataset)}_{image.replace('/', '_')}" for dataset, image in known]
@@ -183,7 +185,7 @@ def told_by_runs(runs: Sequence[Run]) -> pd.DataFrame:
 def _labels(run: Run | None, rows: pd.DataFrame, lists: Path | None) -> tuple[pd.DataFrame, dict[str, str]]:
     if run is not None:
         folders = {name: node["folder"] for name, node in run.settings["datasets"].items()}
-        return pd.read_csv(run.folder.file("labels"), dtype={"image": str}), folders
+        return run.read_labels(), folders
     folders = {dataset: folder for dataset, (folder, _) in LISTED.items()}
     return read_listed_labels(lists, int(rows["split"].iloc[0])) if lists else rows, folders
 

@@ -117,18 +117,8 @@ def _rounded(value: Any) -> Any:
 
 
 def _provenance(run: Run) -> dict[str, Any]:
-    metrics = run.metrics
-    facts = {
-        "seed": metrics["seed"],
-        "best epoch": metrics["best_epoch"],
-        "commit": metrics["commit"] or "not a checkout",
-        "versions": ", ".join(f"{name} {version}" for name, version in metrics["versions"].items()),
-        "partition": metrics["partition"]["protocol"],
-        "sha256 of the partition": metrics["partition"]["sha256"],
-        "pictures left out": metrics["skipped"] + sum(metrics["partition"]["left_out"].values()),
-    }
     settings = OmegaConf.to_yaml(OmegaConf.create(dict(run.settings)))
-    return {"model": run.model, "split": run.split, "facts": facts, "settings": settings}
+    return {"model": run.model, "split": run.split, "facts": run.facts, "settings": settings}
 
 
 def _folders(study: Study, images: Path | None) -> dict[str, Path]:
@@ -137,8 +127,7 @@ def _folders(study: Study, images: Path | None) -> dict[str, Path]:
     if images is not None:
         found = {name: images / node["folder"] for name, node in study.described.items() if "folder" in node}
     for run in study.runs:
-        root = Path(run.settings["data"]["root"])
-        found |= {name: root / node["folder"] for name, node in run.settings["datasets"].items()}
+        found |= run.folders
     return found
 
 
