@@ -17,6 +17,7 @@ IMAGE_KEY = ["dataset", "image"]
 POOLED_FIGURES = ["scores", "n", "srcc", "plcc", "rmse"]
 STUDY_FIGURES = ["model", "split", *POOLED_FIGURES, "excluded"]
 LISTS_ALONE = "labels alone"  # stands for the model where there is none
+BASELINES = ("native labels", "min-max labels", "z-score labels", "oracle line")  # what labels say without a model
 
 
 def read_quality(file: Path, images: pd.DataFrame, folders: Mapping[str, str]) -> pd.Series:
@@ -93,14 +94,9 @@ def label_baselines(labels: pd.DataFrame, quality: pd.Series) -> dict[str, pd.Se
     mos = labels.set_index(IMAGE_KEY)["mos"]
     groups = mos.groupby("dataset")
     low, high = groups.transform("min"), groups.transform("max")
-    return {
-        "native labels": mos,
-        "min-max labels": (mos - low) / (high - low),
-        "z-score labels": (mos - groups.transform("mean")) / groups.transform("std"),
-        "oracle line": pd.concat(
-            _line(mos.loc[rated.index], rated) for _, rated in quality.groupby("dataset", sort=False)
-        ),
-    }
+    lines = pd.concat(_line(mos.loc[rated.index], rated) for _, rated in quality.groupby("dataset", sort=False))
+    scores = mos, (mos - low) / (high - low), (mos - groups.transform("mean")) / groups.transform("std"), lines
+    return dict(zip(BASELINES, scores, strict=True))
 
 
 def align_run(predictions: pd.DataFrame, labels: pd.DataFrame, quality: pd.Series) -> tuple[pd.DataFrame, int]:

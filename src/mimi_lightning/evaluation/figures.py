@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 
 import numpy as np
 import pandas as pd
@@ -123,7 +124,7 @@ def draw_labels(predictions: pd.DataFrame, title: str) -> Figure:
     shares = [(group["mos"] - group["mos"].min()) / np.ptp(group["mos"]) for group in groups.values()]
     aligned = [group["aligned"] for group in groups.values()]
     figure = Figure(figsize=(8.4, 0.5 * len(names) + 1.4), layout="constrained")
-    for axis, labels, title, unit in zip(
+    for axis, labels, heading, unit in zip(
         figure.subplots(1, 2, sharey=True),
         (shares, aligned),
         ("native labels", "aligned labels"),
@@ -131,7 +132,7 @@ def draw_labels(predictions: pd.DataFrame, title: str) -> Figure:
         strict=True,
     ):
         axis.boxplot(labels, orientation="horizontal", widths=0.6, **_box(COLOURS[5]))
-        axis.set_title(title, fontsize=10)
+        axis.set_title(heading, fontsize=10)
         axis.set_xlabel(unit)
         _bare(axis)
     axis.set_yticks(range(1, len(names) + 1), names)
@@ -169,7 +170,9 @@ def draw_splits(results: pd.DataFrame, figure_name: str, label: str) -> Figure:
     axis.set_xticks(range(len(names)), [BY_SPLIT.get(name, name).replace(" by", "\nby") for name in names])
     axis.axvline(len(names) - len(MEANS) - 0.5, color=RANGE, linewidth=0.9, linestyle=":")
     axis.set_ylabel(f"{label}\n(test part, over splits)")
-    figure.legend(loc="outside upper center", ncols=min(3, len(models)), frameon=False)
+    handles, labels = _handles([axis])
+    if handles:
+        figure.legend(handles, labels, loc="outside upper center", ncols=min(3, len(models)), frameon=False)
     _bare(axis)
     return figure
 
@@ -276,9 +279,11 @@ def _panels(names: Sequence[str]) -> tuple[Figure, list[Axes]]:
 
 
 def _head(figure: Figure, axes: Sequence[Axes], title: str) -> None:
-    """Title and legend above all panels, in as many columns as there is room for: one panel has room for one."""
-    figure.suptitle(title, fontsize=11)
-    figure.legend(*_handles(axes), loc="outside lower center", ncols=min(3, 2 * len(axes) - 1), frameon=False)
+    """Title and legend above the panels, none of them wider than these."""
+    columns = min(3, len(axes))
+    handles, labels = _handles(axes)
+    style = {"ncols": columns, "frameon": False, "alignment": "right"}
+    figure.legend(handles, labels, loc="outside upper right", title=fill(title, 42 * columns), **style)
 
 
 def _told(name: str, srcc: float, n: int) -> str:
