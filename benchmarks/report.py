@@ -1,6 +1,6 @@
 """The report of fabricated models over ten splits of the six datasets at full size: seconds, memory, size of the page.
 
-    python benchmarks/report.py [--models 3] [--keep DIR]
+python benchmarks/report.py [--models 3] [--keep DIR]
 """
 
 import argparse

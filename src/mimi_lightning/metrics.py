@@ -196,6 +196,10 @@ def _checked(score: ArrayLike, mos: ArrayLike, least: int = 2) -> tuple[Array, A
     for name, values in zip(("score", "mos"), arrays, strict=True):
         if np.ptp(values) == 0:
             raise ScoreError(f"every {name} is {values[0]}: a constant correlates with nothing")
+        with np.errstate(over="ignore"):
+            spread = values.std()
+        if not 0 < spread < np.inf:
+            raise ScoreError(f"{name} from {values.min():g} to {values.max():g} has no spread to compute with")
     return arrays
 
 
@@ -215,8 +219,6 @@ def _least_residual(x: Array, y: Array, others: Array) -> tuple[float, float, tu
     Returns:
         centre, slope > 0, and the linear parameters (rise, *rest).
     """
-    if not 0 < x.std() < np.inf:
-        raise ScoreError(f"the scores {x.min():g} to {x.max():g} have no spread that can be computed with")
     u = (x - x.mean()) / x.std()
 
     def solve(position: Array) -> tuple[Array, Array]:

@@ -168,9 +168,7 @@ def test_the_summary_comes_first_and_sorts(page, browse):
 
 def test_a_point_shows_its_picture_and_scores(page, browse):
     data = payload(page)
-    group = next(
-        g for g in data["points"] if (g["model"], g["split"], g["dataset"]) == ("mix/resnet34", 2, "live")
-    )
+    group = next(g for g in data["points"] if (g["model"], g["split"], g["dataset"]) == ("mix/resnet34", 2, "live"))
     text = browse("theme=dark&model=mix/resnet34&split=2&dataset=live&point=live/6", 390)
     card = re.search(r'<figure id="card".*?</figure>', text, re.DOTALL)[0]
     assert "data:image/webp" in card
