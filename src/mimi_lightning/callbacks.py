@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning
 import torch
@@ -36,20 +36,19 @@ class EMA(WeightAveraging):
 class Bar(RichProgressBar):
     """Lightning's bar, with the loss and the validation SRCC in one line also where a terminal has 80 columns."""
 
-    SHOWN = {"loss": "loss", "val/srcc_weighted": "val SRCC"}
-    ROOMY = 110  # columns that the bar itself needs beside all numbers
+    shown: ClassVar[dict[str, str]] = {"loss": "loss", "val/srcc_weighted": "val SRCC"}
+    roomy = 110  # columns of a terminal in which there is room for all
 
     def configure_columns(self, trainer: lightning.Trainer) -> list[Any]:
-        """What stands before the metrics; without bar and speed where room is short."""
+        """What stands before the metrics: neither bar nor speed where room is short."""
         description, bar, batches, time, speed = super().configure_columns(trainer)
-        return (
-            [description, bar, batches, time, speed] if Console().width >= self.ROOMY else [description, batches, time]
-        )
+        short = Console().width < self.roomy
+        return [description, batches, time] if short else [description, bar, batches, time, speed]
 
     def get_metrics(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> dict[str, Any]:
         """The metrics that are shown, by short names."""
         metrics = super().get_metrics(trainer, pl_module)
-        return {short: metrics[name] for name, short in self.SHOWN.items() if name in metrics}
+        return {short: metrics[name] for name, short in self.shown.items() if name in metrics}
 
 
 def _ema(averaged: Tensor, current: Tensor, count: Tensor | int, decay: float) -> Tensor:

@@ -115,7 +115,7 @@ def check_datasets(
     folders = {name: dataset["folder"] for name, dataset in datasets.items()}
     parts = None
     try:
-        parts = assign_parts(annotations, root, folders, split, protocol)
+        parts = assign_parts(annotations, root, folders, split, protocol, every=True)
         if labels:
             labels(parts.table)
     except DatasetError as error:
