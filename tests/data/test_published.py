@@ -62,7 +62,7 @@ def test_only_the_split_that_is_asked_for_is_read(tmp_path):
     broken = tmp_path / "lists" / "IQA_Database" / "databaserelease2" / "splits2" / "2" / "live_test_clip.txt"
     broken.write_text("no list")
     assert assign(tmp_path, table, split=1).table["part"].value_counts().to_dict() == {"train": 14, "val": 2, "test": 4}
-    with pytest.raises(DatasetError, match="live_test_clip.txt:1"):
+    with pytest.raises(DatasetError, match=r"live_test_clip\.txt:1"):
         assign(tmp_path, table, split=2)
     with pytest.raises(DatasetError, match="no split 3 of live"):
         assign(tmp_path, table, split=3)

@@ -42,11 +42,13 @@ def find_near(
         ConfigError: imagehash is not installed.
     """
     shown = _one_of_each(annotations, contents, root, folders)
-    hashes = in_threads(perceptual_hash, [root / folders[d] / name for d, name in shown], "Comparing contents", progress)
+    hashes = in_threads(
+        perceptual_hash, [root / folders[d] / name for d, name in shown], "Comparing contents", progress
+    )
     known = [(place, bits) for place, bits in zip(shown, hashes, strict=True) if bits is not None]
     return [
-        f"{'/'.join(known[a][0])} and {'/'.join(known[b][0])} look alike ({differing} of {SIDE**2} bits differ) and count "
-        "as two contents: if they show one picture, give their references one name in contents.csv."
+        f"{'/'.join(known[a][0])} and {'/'.join(known[b][0])} look alike ({differing} of {SIDE**2} bits differ) and "
+        "count as two contents: if they show one picture, give their references one name in contents.csv."
         for a, b, differing in close_pairs([bits for _, bits in known])
     ]
 
@@ -73,7 +75,9 @@ def close_pairs(hashes: Sequence[NDArray[np.bool_]], most: int = ALIKE) -> list[
         differing = (signs.shape[1] - signs[start : start + ROWS] @ signs.T) / 2
         first, second = np.nonzero(differing <= most)
         later = second > first + start
-        pairs += zip(first[later] + start, second[later], differing[first[later], second[later]].astype(int), strict=True)
+        pairs += zip(
+            first[later] + start, second[later], differing[first[later], second[later]].astype(int), strict=True
+        )
     return [tuple(map(int, pair)) for pair in pairs]
 
 
