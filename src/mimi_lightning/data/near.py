@@ -41,16 +41,19 @@ def find_near(
     Raises:
         ConfigError: imagehash is not installed.
     """
-    shown = _one_of_each(annotations, contents, root, folders)
-    hashes = in_threads(
-        perceptual_hash, [root / folders[d] / name for d, name in shown], "Comparing contents", progress
-    )
+    shown = _one_of_each(annotations.assign(content=contents), root, folders)
+    paths = [root / folders[dataset] / name for dataset, name, _ in shown]
+    hashes = in_threads(perceptual_hash, paths, "Comparing contents", progress)
     known = [(place, bits) for place, bits in zip(shown, hashes, strict=True) if bits is not None]
-    return [
-        f"{'/'.join(known[a][0])} and {'/'.join(known[b][0])} look alike ({differing} of {SIDE**2} bits differ) and "
-        "count as two contents: if they show one picture, give their references one name in contents.csv."
-        for a, b, differing in close_pairs([bits for _, bits in known])
-    ]
+    said = []
+    for a, b, differing in close_pairs([bits for _, bits in known]):
+        (*first, content), (*second, other) = known[a][0], known[b][0]
+        if content != other:
+            said.append(
+                f"{'/'.join(first)} and {'/'.join(second)} look alike ({differing} of {SIDE**2} bits differ) and count "
+                "as two contents: if they show one picture, give their references one name in contents.csv."
+            )
+    return said
 
 
 def perceptual_hash(path: Path) -> NDArray[np.bool_] | None:
@@ -81,13 +84,11 @@ def close_pairs(hashes: Sequence[NDArray[np.bool_]], most: int = ALIKE) -> list[
     return [tuple(map(int, pair)) for pair in pairs]
 
 
-def _one_of_each(
-    annotations: pd.DataFrame, contents: pd.Series, root: Path, folders: Mapping[str, str]
-) -> list[tuple[str, str]]:
-    """Dataset and file of one picture of each content: the reference where it lies there, else the best rated image."""
-    best = annotations.assign(content=contents).sort_values("mos", ascending=False, kind="stable")
-    rows = best.drop_duplicates("content").sort_index()
-    return [
-        (dataset, reference if (root / folders[dataset] / reference).is_file() else image)
-        for dataset, image, reference in zip(rows["dataset"], rows["image"], rows["reference"], strict=True)
-    ]
+def _one_of_each(table: pd.DataFrame, root: Path, folders: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    """Dataset, file and content of one picture of each reference: its own, or else the best rated of its images."""
+    best = table.sort_values("mos", ascending=False, kind="stable").drop_duplicates(["dataset", "reference"])
+    shown = []
+    for row in best.sort_index().itertuples():
+        there = (root / folders[row.dataset] / row.reference).is_file()
+        shown.append((row.dataset, row.reference if there else row.image, row.content))
+    return shown

@@ -90,7 +90,8 @@ def _repeated(table: pd.DataFrame, nameless: pd.Series) -> pd.Series:
 
 def _is_double(values: np.ndarray) -> bool:
     half, odd = divmod(len(values), 2)
-    return half > 1 and not odd and bool((values[:half] == values[half:]).all())
+    again = half > 1 and not odd and bool((values[:half] == values[half:]).all())
+    return again and bool((values != values[0]).any())  # rows that are all alike repeat nothing
 
 
 def _refuse(bad: pd.Series, table: pd.DataFrame, file: Path, fault: str) -> None:
