@@ -90,7 +90,7 @@ def _resample(figure: Callable[..., Array], score: Array, mos: Array, seed: Sequ
     if len(score) < LEAST or np.ptp(score) == 0 or np.ptp(mos) == 0:
         return np.full(RESAMPLES, np.nan)
     if figure is _srcc:
-        score, mos = _places(score), _places(mos)
+        score, mos = _places(score), _places(mos)  # ranks depend on nothing else
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a constant resample of a small part; it becomes NaN and is left out below
         drawn = stats.bootstrap(
