@@ -4,7 +4,8 @@ BIN := .venv/bin
 MIMI := $(BIN)/python -m mimi_lightning
 
 .DEFAULT_GOAL := help
-.PHONY: help demo photos test mutants lint format bench bench-mappers bench-backbones bench-data bench-clip bench-gpu bench-score wheel clean
+.PHONY: help demo photos test mutants lint format bench bench-mappers bench-backbones bench-data bench-rows bench-report \
+  bench-clip bench-gpu bench-score wheel clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +44,12 @@ bench-backbones: $(BIN)/.dev ## Time backbones with poolings and adapters
 
 bench-data: $(BIN)/.dev ## Time the loader against its plain formulation, and `data check`
 	$(BIN)/python benchmarks/data.py $(ARGS)
+
+bench-rows: $(BIN)/.dev ## Time setting up datasets of up to a million rows
+	$(BIN)/python benchmarks/rows.py $(ARGS)
+
+bench-report: $(BIN)/.dev ## Time the report of three models over ten full-size splits
+	$(BIN)/python benchmarks/report.py $(ARGS)
 
 bench-clip: $(BIN)/.dev ## Time the vision-language regressor against its plain formulation (half an hour)
 	$(BIN)/python benchmarks/clip.py

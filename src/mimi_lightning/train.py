@@ -16,6 +16,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
+from mimi_lightning.callbacks import Bar
 from mimi_lightning.data.datamodule import MixedDataModule
 from mimi_lightning.data.features import keep_features
 from mimi_lightning.data.miniature import make_miniature
@@ -139,13 +140,14 @@ def _make_trainer(run: RunFolder, settings: Settings) -> lightning.Trainer:
     )
     # Every epoch, whether it was validated or not: an interrupted run goes on from here.
     last = ModelCheckpoint(run.last.parent, filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
+    bar = [Bar()] if settings["trainer"].get("enable_progress_bar", True) else []
     try:
         return lightning.Trainer(
             **settings["trainer"],
             default_root_dir=run.path,
             logger=[CSVLogger(run.path, name="logs"), *_build_all(settings["logger"], Logger)],
             # Testing takes the best weights of the first.
-            callbacks=[best, last, Relocation(), Refit(), *_build_all(settings.get("callbacks", {}), Callback)],
+            callbacks=[best, last, *bar, Relocation(), Refit(), *_build_all(settings.get("callbacks", {}), Callback)],
             use_distributed_sampler=False,  # the project's samplers know their rank
             enable_model_summary=False,
         )

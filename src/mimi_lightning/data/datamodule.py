@@ -258,8 +258,9 @@ class MixedDataModule(lightning.LightningDataModule):
     def _images(self, resize: int) -> Images:
         """Pictures of all rows, from the decoded cache if there is to be one."""
         folders = {name: d["folder"] for name, d in self.datasets.items()}
+        roots = {name: str(self.root / folder) for name, folder in folders.items()}
         rows = zip(self.table["dataset"], self.table["image"], strict=True)
-        files = ImageFiles([self.root / folders[dataset] / image for dataset, image in rows], resize)
+        files = ImageFiles([f"{roots[dataset]}/{image}" for dataset, image in rows], resize)
         return open_cache(self.table, self.root, folders, files, self.cache) if self.cache else files
 
     def loader(self, view: View, sampler: Sampler[list[Draw]]) -> DataLoader:

@@ -44,7 +44,7 @@ class ImageFiles:
         resize: short side of a picture in pixels, at most.
     """
 
-    def __init__(self, paths: Sequence[Path], resize: int) -> None:
+    def __init__(self, paths: Sequence[Path | str], resize: int) -> None:
         self.paths, self.resize = np.array([str(path) for path in paths]), resize
 
     def __len__(self) -> int:

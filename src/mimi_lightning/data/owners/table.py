@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from string import Formatter
 
@@ -37,7 +38,7 @@ def read(folder: Path, *, file: str, **columns: str | int) -> pd.DataFrame:
     find = Folder(folder).find
     for image in rows.get("image", ()):
         found = find(str(image))
-        if found is None or not (folder / found).is_file():
+        if found is None or not os.path.isfile(f"{folder}/{found}"):
             raise DatasetError(f"{path} labels {image}, but there is no such file in {folder}.")
     return rows
 
