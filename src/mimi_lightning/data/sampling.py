@@ -44,6 +44,13 @@ class MixedBatchSampler(Sampler[list[Draw]]):
         self.quota, self.seed, self.rank, self.world = dict(quota), seed, rank, world
         self.steps = steps or max(-(-len(r) // (quota[name] * world)) for name, r in self.rows.items())
         self.epoch = 0
+        self.start = (0, 0)  # an epoch and the batch with which it begins; all others begin with their first
+
+    @property
+    def first(self) -> int:
+        """Number of the batch with which this epoch begins."""
+        epoch, batch = self.start
+        return batch if epoch == self.epoch else 0
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that is drawn next; Lightning calls it, also after a resume."""
@@ -61,7 +68,7 @@ class MixedBatchSampler(Sampler[list[Draw]]):
         """This rank's pieces of one dataset's stream, over one epoch."""
         rows, quota, key = self.rows[name], self.quota[name], zlib.crc32(name.encode())
         order, drawn = np.empty(0, int), -1
-        for step in range(self.steps):
+        for step in range(self.first, self.steps):
             first = ((self.epoch * self.steps + step) * self.world + self.rank) * quota
             piece = []
             for position in range(first, first + quota):
