@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 from PIL import Image
 
-from mimi_lightning.data.miniature.build import work_folder
+from mimi_lightning.files import work_folder
 from mimi_lightning.data.miniature.contents import bundled_photos, list_photos
 from mimi_lightning.errors import DatasetError, MimiError
 

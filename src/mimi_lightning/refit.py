@@ -45,7 +45,7 @@ def fit_mapper(model: QualityModel, data: MixedDataModule) -> None:
 
 
 def fit_best(run: RunFolder, model: QualityModel, data: MixedDataModule) -> None:
-    """Fit the mapper to the best weights of a run, and write it into their checkpoint; once, also of a run that goes on.
+    """Fit the mapper to the best weights of a run, and write it into their checkpoint; once, also if the run goes on.
 
     A second fit would begin where the first one ended, and could end in another last digit.
     """

@@ -77,9 +77,14 @@ class RunFolder:
         return self.path / "checkpoints" / LAST
 
     @property
+    def former(self) -> Path:
+        """The state before the last one, until the run is finished."""
+        return self.last.with_name(FORMER)
+
+    @property
     def begun(self) -> bool:
         """Whether there is a state to go on from; a kill may leave only the former one."""
-        return self.last.is_file() or self.last.with_name(FORMER).is_file()
+        return self.last.is_file() or self.former.is_file()
 
     @property
     def evaluations(self) -> Path:

@@ -95,6 +95,7 @@ def _run(run: RunFolder, settings: Settings) -> None:
             best = trainer.checkpoint_callback
             figures = write_results(run, name, data, model, len(skipped))
             log_results(trainer.loggers, figures, {settings["monitor"]: float(best.best_model_score)}, run)
+            run.former.unlink(missing_ok=True)
     except SIGTERMException as stop:
         raise Terminated(f"{run.path} is as it was at its last step. The same command goes on from there.") from stop
     except SystemExit as stop:  # how Lightning ends on Ctrl-C
@@ -144,6 +145,7 @@ def _make_trainer(run: RunFolder, settings: Settings) -> lightning.Trainer:
             default_root_dir=run.path,
             logger=[CSVLogger(run.path, name="logs"), *_build_all(settings["logger"], Logger)],
             plugins=[WholeCheckpoints()],
+            # Testing takes the best weights of the first.
             callbacks=[best, last, Relocation(), Refit(), *_build_all(settings.get("callbacks", {}), Callback)],
             use_distributed_sampler=False,  # the project's samplers know their rank
             enable_model_summary=False,

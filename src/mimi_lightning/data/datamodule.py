@@ -94,8 +94,11 @@ class MixedLoader(DataLoader):
     It counts the batches that it has handed out; how far its workers have read ahead does not matter.
     """
 
+    resumed = 0  # the batch with which the next epoch begins
+
     def __iter__(self) -> Iterator[Batch]:
-        self.given = self.batch_sampler.first
+        self.given, self.resumed = self.resumed, 0
+        self.batch_sampler.first = self.given
         return self._counted(super().__iter__())
 
     def _counted(self, batches: Iterator[Batch]) -> Iterator[Batch]:
@@ -104,12 +107,12 @@ class MixedLoader(DataLoader):
             yield batch
 
     def state_dict(self) -> dict[str, int]:
-        """The epoch, and how many of its batches were handed out; Lightning keeps it in checkpoints."""
-        return {"epoch": self.batch_sampler.epoch, "given": self.given}
+        """How many batches of this epoch were handed out; Lightning keeps it in checkpoints."""
+        return {"given": self.given}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Begin that epoch with the next batch."""
-        self.batch_sampler.start = state["epoch"], state["given"]
+        """Begin with the next batch; Lightning asks for it only where an epoch was not finished."""
+        self.resumed = state["given"]
 
 
 class MixedDataModule(lightning.LightningDataModule):

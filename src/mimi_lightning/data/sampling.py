@@ -44,13 +44,7 @@ class MixedBatchSampler(Sampler[list[Draw]]):
         self.quota, self.seed, self.rank, self.world = dict(quota), seed, rank, world
         self.steps = steps or max(-(-len(r) // (quota[name] * world)) for name, r in self.rows.items())
         self.epoch = 0
-        self.start = (0, 0)  # an epoch and the batch with which it begins; all others begin with their first
-
-    @property
-    def first(self) -> int:
-        """Number of the batch with which this epoch begins."""
-        epoch, batch = self.start
-        return batch if epoch == self.epoch else 0
+        self.first = 0  # the batch with which the next iteration begins
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that is drawn next; Lightning calls it, also after a resume."""
