@@ -62,6 +62,20 @@ def test_a_report_is_the_same_each_time(tables, tmp_path):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
 
+def test_a_report_that_is_broken_off_leaves_the_one_before(tables, tmp_path, monkeypatch):
+    def break_off(report):
+        raise OSError("disk full")
+
+    monkeypatch.setattr("mimi_lightning.evaluation.report.draw_report", break_off)
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "results.csv").write_text("old")
+    for name in ("old", "new"):
+        with pytest.raises(OSError, match="disk full"):
+            report(tables, tmp_path / name)
+    assert [path.read_text() for path in (tmp_path / "old").iterdir()] == ["old"]
+    assert not (tmp_path / "new").exists()
+
+
 @pytest.mark.parametrize("words", [["--help"], ["a.csv", "--fits", "published"]])
 def test_a_report_loads_no_network(fabricate, tmp_path, words):
     fabricate(splits=[1], datasets=["live"]).to_csv(tmp_path / "a.csv", index=False)
