@@ -10,7 +10,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from mimi_lightning import train
+from mimi_lightning import processes, train
 from mimi_lightning.data.owners import csiq
 from mimi_lightning.errors import ConfigError
 from mimi_lightning.module import QualityModel
@@ -136,7 +136,7 @@ def test_two_processes_do_not_write_into_one_folder(run, holder, tmp_path, monke
         with pytest.raises(ConfigError, match=r"Another process is writing into .*split01"):
             run(*words)
     assert {path.name for path in folder.iterdir()} == {".lock", "config.yaml"}
-    monkeypatch.setattr(train.rank_zero_only, "rank", 1)
+    monkeypatch.setattr(processes.rank_zero_only, "rank", 1)
     monkeypatch.setattr(train, "_run", lambda *_: print("joins"))
     run()  # is a process of the run that the other one leads
 
@@ -266,9 +266,7 @@ def test_a_refused_command_leaves_nothing(run, tmp_path):
 
 def test_a_folder_that_cannot_be_written_is_explained(run, tmp_path):
     (tmp_path / "outputs").write_text("no folder")
-    with pytest.raises(
-        ConfigError, match=r"outputs/mimi/resnet18/split01: Not a directory\.\nLet runs write elsewhere"
-    ):
+    with pytest.raises(ConfigError, match=r"split01: Not a directory\.\nChoose another folder.*paths\.outputs=DIR"):
         run()
 
 
