@@ -97,7 +97,7 @@ def _run(run: RunFolder, settings: Settings) -> None:
             log_results(trainer.loggers, figures, {settings["monitor"]: float(best.best_model_score)}, run)
             run.former.unlink(missing_ok=True)
     except SIGTERMException as stop:
-        raise Terminated(f"{run.path} is as it was at its last step. The same command goes on from there.") from stop
+        raise Terminated(f"The state of {run.path} is saved. The same command goes on from there.") from stop
     except SystemExit as stop:  # how Lightning ends on Ctrl-C
         raise KeyboardInterrupt from stop
     finally:
