@@ -72,9 +72,9 @@ def _one_message(words: Sequence[str] = ()) -> Iterator[None]:
 
 
 def _explain(error: Exception, words: Sequence[str]) -> str:
-    if isinstance(error, OSError):
-        return files.explain(error)
-    return str(error) if isinstance(error, MimiError) else config.explain(error, words)
+    if isinstance(error, (HydraException, OmegaConfBaseException)):  # some of which are OSErrors, too
+        return config.explain(error, words)
+    return files.explain(error) if isinstance(error, OSError) else str(error)
 
 
 if __name__ == "__main__":
