@@ -27,7 +27,7 @@ from mimi_lightning.files import aside
 from mimi_lightning.processes import gathered
 from mimi_lightning.run_folder import FORMER, LAST
 
-ANEW = "Bring it back from a copy, or start anew with overwrite=true."
+ANEW = "Bring it here, or start anew with overwrite=true."
 
 
 def write_checkpoint(checkpoint: dict[str, Any], file: Path) -> None:
@@ -166,10 +166,7 @@ class Relocation(Callback):
             state |= {name: here(state[name]) for name in ("best_model_path", "kth_best_model_path", "last_model_path")}
             state["best_k_models"] = {here(file): score for file, score in state["best_k_models"].items()}
             if state["best_model_path"] and not Path(state["best_model_path"]).is_file():
-                raise ConfigError(
-                    f"There is no {state['best_model_path']}, which the run needs to go on.\n"
-                    "Bring it here, or start anew with overwrite=true."
-                )
+                raise ConfigError(f"There is no {state['best_model_path']}, which the run needs to go on.\n{ANEW}")
 
 
 def random_states(device: torch.device) -> dict[str, Any]:
