@@ -46,6 +46,11 @@ class MixedBatchSampler(Sampler[list[Draw]]):
         self.epoch = 0
         self.first = 0  # the batch with which the next iteration begins
 
+    @property
+    def sampler(self) -> MixedBatchSampler:
+        """Itself: of a batch sampler, Lightning tells only what it finds under this name the epoch."""
+        return self
+
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that is drawn next; Lightning calls it, also after a resume."""
         self.epoch = epoch
