@@ -4,7 +4,7 @@ BIN := .venv/bin
 MIMI := $(BIN)/python -m mimi_lightning
 
 .DEFAULT_GOAL := help
-.PHONY: help demo photos test mutants lint format bench bench-mappers bench-backbones bench-data bench-rows bench-report \
+.PHONY: help demo photos test mutants chaos lint format bench bench-mappers bench-backbones bench-data bench-rows bench-report \
   bench-clip bench-gpu bench-score wheel clean
 
 help: ## List the targets
@@ -24,6 +24,9 @@ mutants: $(BIN)/.mutants ## Change the mathematics, metrics, samplers and splits
 	$(BIN)/mutmut results
 	@$(BIN)/mutmut results --all true | awk '!/not checked/ {sub(/\.x.*/, "", $$1); all[$$1]++; dead[$$1] += /killed|timeout/} \
 	  END {for (m in all) printf "%-36s %3.0f %% of %d noticed\n", m, 100 * dead[m] / all[m], all[m]}'
+
+chaos: $(BIN)/.dev ## Kill training 50 times on two filesystems, and compare with a run that nobody killed (a quarter of an hour)
+	OMP_NUM_THREADS=1 $(BIN)/python experiments/chaos.py $(ARGS)
 
 lint: $(BIN)/.dev ## Check style
 	$(BIN)/ruff check .

@@ -279,6 +279,19 @@ def test_an_interrupted_run_goes_on_to_the_same_figures(run, tmp_path, monkeypat
     assert {path.name for path in (folder / "logs").iterdir()} == {"version_0", "version_1"}
 
 
+def test_every_epoch_goes_on_in_the_stream_of_batches(run, monkeypatch):
+    drawn, step = [], QualityModel.training_step
+
+    def training_step(model, batch):
+        drawn.append((model.current_epoch, batch["row"].tolist()))
+        return step(model, batch)
+
+    monkeypatch.setattr(QualityModel, "training_step", training_step)
+    run("dataset=[csiq,live]", "data.epoch=1", "data.quota=3")
+    assert [epoch for epoch, _ in drawn] == [0, 1]
+    assert not {*drawn[0][1]} & {*drawn[1][1]}
+
+
 def test_ctrl_c_leaves_training_as_an_interrupt(run, monkeypatch):
     def interrupt(model):
         raise KeyboardInterrupt

@@ -48,6 +48,9 @@ def rules(splits: range, protocols: Iterable[str], epochs: int) -> dict[str, Rul
         "split": whole(splits.start, splits[-1]),
         "seed": whole(0, 2**32 - 1),
         "published_splits": Rule((None, *protocols).__contains__, "expected an option of splits, or null."),
+        "checkpoint.every_minutes": Rule(
+            lambda value: value is None or value >= 0, "expected 0 (after every step) or more minutes, or null."
+        ),
         "trainer.max_epochs": whole(1),
         # The best epoch is chosen among those that were validated: there must be one.
         "trainer.check_val_every_n_epoch": whole(1, epochs),

@@ -6,7 +6,7 @@ import inspect
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -22,7 +22,7 @@ from omegaconf import OmegaConf
 from mimi_lightning import config
 from mimi_lightning.data.miniature import make_miniature
 from mimi_lightning.errors import ConfigError
-from mimi_lightning.files import aside
+from mimi_lightning.files import DRAFT, aside, explain
 from mimi_lightning.renamed import renamed, with_gauge
 
 Settings = dict[str, Any]
@@ -40,6 +40,9 @@ FILES = {
 SETTINGS = "config.yaml"
 LOCK = ".lock"
 
+# The state that an interrupted run goes on from, and the one before it.
+LAST, FORMER = "last.ckpt", "former.ckpt"
+
 # Keys that change no figure of a run. Where things lie: what lies there, labels.csv tells.
 PLACES = (
     *("name", "paths", "data.root", "data.cache", "data.feature_store", "splits.store", "splits.lists"),
@@ -51,7 +54,7 @@ REFERRED = ("data.quota", "data.resize", "data.crop", "data.test_resize", "data.
 MANNERS = (
     *("overwrite", "published_splits", "datasets.*.url", "datasets.*.licence", "datasets.*.images", "logger"),
     *("data.workers", "backbone.checkpointing", "trainer.enable_progress_bar", "trainer.log_every_n_steps"),
-    "callbacks.lr_monitor",
+    *("callbacks.lr_monitor", "checkpoint.every_minutes"),
 )
 
 
@@ -71,8 +74,18 @@ class RunFolder:
 
     @property
     def last(self) -> Path:
-        """Checkpoint of the state after the last epoch."""
-        return self.path / "checkpoints" / "last.ckpt"
+        """Checkpoint of the last state that was written."""
+        return self.path / "checkpoints" / LAST
+
+    @property
+    def former(self) -> Path:
+        """The state before the last one, until the run is finished."""
+        return self.last.with_name(FORMER)
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is a state to go on from; a kill may leave only the former one."""
+        return self.last.is_file() or self.former.is_file()
 
     @property
     def evaluations(self) -> Path:
@@ -82,7 +95,8 @@ class RunFolder:
     @property
     def logs(self) -> list[Path]:
         """What CSVLogger wrote, a version for every time that the run went on."""
-        return sorted(self.path.glob("logs/version_*/metrics.csv"), key=lambda file: int(file.parent.name[8:]))
+        files = (file for file in self.path.glob("logs/version_*/metrics.csv") if file.stat().st_size)
+        return sorted(files, key=lambda file: int(file.parent.name[8:]))
 
     @property
     def finished(self) -> bool:
@@ -101,21 +115,33 @@ class RunFolder:
     def held(self) -> Iterator[None]:
         """Keep other processes from writing into the folder; the system gives it back when this one dies.
 
+        The folder is made if it is not there, and goes when nothing was written into it.
+
         Raises:
-            ConfigError: another process holds it.
+            ConfigError: another process holds it, or it cannot be written.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
+        made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         lock = FileLock(self.path / LOCK)
         try:
+            self.path.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=0)
         except Timeout as error:
             raise ConfigError(
                 f"Another process is writing into {self.path}.\n"
                 "Wait for its end or stop it, or write elsewhere: name=... of a run, out=CSV of an evaluation."
             ) from error
+        except OSError as error:
+            raise ConfigError(
+                f"{explain(error)}\nChoose another folder for what runs leave: paths.outputs=DIR."
+            ) from error
         try:
             yield
         finally:
+            if [entry.name for entry in self.path.iterdir()] == [LOCK]:
+                (self.path / LOCK).unlink()
+                for folder in made:
+                    with suppress(OSError):  # another run stands beside it
+                        folder.rmdir()
             lock.release()
 
     def enter(self, settings: Settings) -> None:
@@ -124,7 +150,7 @@ class RunFolder:
         Raises:
             ConfigError: the folder holds another run, or one of which nobody knows what it is.
         """
-        described, begun = (self.path / SETTINGS).is_file(), self.finished or self.last.is_file()
+        described, begun = (self.path / SETTINGS).is_file(), self.finished or self.begun
         changed = changed_keys(self.read_settings(), settings) if described else []
         if begun and not described and not settings["overwrite"]:
             raise ConfigError(
@@ -136,6 +162,8 @@ class RunFolder:
                 f"{self.path} holds a run with another configuration ({', '.join(changed)}).\n"
                 "Choose another name=..., or overwrite=true to start anew and lose it."
             )
+        for draft in (*self.path.glob(f"*{DRAFT}"), *self.last.parent.glob(f"*{DRAFT}")):
+            draft.unlink()  # a killed process left it
         if changed or (settings["overwrite"] and (begun or described)):
             self._clear()
         elif self.finished:
@@ -152,7 +180,7 @@ class RunFolder:
             ConfigError: an image, its part or its label is not as it was when the run began.
         """
         text, file = labels.to_csv(index=False), self.file("labels")
-        if self.last.is_file() and file.is_file() and file.read_text(encoding="utf-8") != text:
+        if self.begun and file.is_file() and file.read_text(encoding="utf-8") != text:
             raise ConfigError(
                 f"{self.path} holds a run that began with other images, parts or labels ({file.name}) than there are "
                 "now.\nBring the datasets and lists back, choose another name=..., or overwrite=true to start anew."

@@ -63,6 +63,19 @@ def test_a_report_is_the_same_each_time(tables, tmp_path):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
 
+def test_a_report_that_is_broken_off_leaves_the_one_before(tables, tmp_path, monkeypatch):
+    def break_off(report):
+        raise OSError("disk full")
+
+    monkeypatch.setattr("mimi_lightning.evaluation.report.draw_report", break_off)
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "results.csv").write_text("old")
+    with pytest.raises(OSError, match="disk full"):
+        report(tables, out)
+    assert [path.read_text() for path in out.iterdir()] == ["old"]
+
+
 @pytest.mark.parametrize("words", [["--help"], ["a.csv", "--fits", "published"]])
 def test_a_report_loads_no_network(fabricate, tmp_path, words):
     fabricate(splits=[1], datasets=["live"]).to_csv(tmp_path / "a.csv", index=False)

@@ -27,6 +27,7 @@ from mimi_lightning.evaluation.page import write_page
 from mimi_lightning.evaluation.protocol import titled
 from mimi_lightning.evaluation.study import collect
 from mimi_lightning.evaluation.uncertainty import standardised
+from mimi_lightning.files import folder_aside
 
 
 def report(
@@ -70,9 +71,13 @@ def report(
 def write_report(report: Report, folder: Path, images: Path | None = None) -> None:
     """Write report.html, figures/, report.md, report.tex, report.json, results.csv and breakdown.csv.
 
-    Where a model states deviations, uncertainty.csv as well.
+    Where a model states deviations, uncertainty.csv as well. They appear together, when all of them are there.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    with folder_aside(folder) as work:
+        _write(report, work, images)
+
+
+def _write(report: Report, folder: Path, images: Path | None) -> None:
     report.results.to_csv(folder / "results.csv", index=False)
     report.breakdown.to_csv(folder / "breakdown.csv", index=False)
     recorded = ["summary", "comparisons", "alignment", "cross"]
