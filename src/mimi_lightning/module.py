@@ -23,9 +23,9 @@ from mimi_lightning.combinations import refuse_what_does_not_fit
 from mimi_lightning.contracts import Gauge, Judgement, Mapper, Objective, Opinions, Regressor, Task
 from mimi_lightning.errors import ConfigError, DatasetError, ScoreError
 from mimi_lightning.exporting import weights
-from mimi_lightning.files import aside
 from mimi_lightning.metrics import srcc, weighted_mean
 from mimi_lightning.models.targets import TargetScale
+from mimi_lightning.resume import write_checkpoint
 from mimi_lightning.score_table import ScoreTable
 from mimi_lightning.specs import Spec, build
 
@@ -126,8 +126,7 @@ class QualityModel(lightning.LightningModule):
         checkpoint = {"state_dict": self.state_dict(), "hyper_parameters": dict(self.hparams)}
         self.on_save_checkpoint(checkpoint)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with aside(path) as draft:
-            torch.save(checkpoint, draft)
+        write_checkpoint(checkpoint, path)
 
     def forward(self, images: Tensor) -> Tensor:
         """Uint8 images [B, 3, H, W], or what else the view makes, to proxy scores [B], float32, higher is better.
