@@ -69,10 +69,7 @@ def _write(model: Any, to: str, out: Path, pictures: list[Path]) -> str:
 
 
 def _pictures(folder: Path) -> list[Path]:
-    from PIL import Image
+    from mimi_lightning.ruler.files import find_pictures
 
-    endings = Image.registered_extensions()
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in endings)
-    if not found:
-        raise ConfigError(f"--calibration {folder}: there are no pictures.")
-    return found[:: -(-len(found) // CALIBRATED)]
+    found = find_pictures([str(folder)])
+    return [Path(picture) for picture in found[:: -(-len(found) // CALIBRATED)]]
