@@ -5,7 +5,7 @@ MIMI := $(BIN)/python -m mimi_lightning
 
 .DEFAULT_GOAL := help
 .PHONY: help demo photos test mutants chaos lint format bench bench-mappers bench-backbones bench-data bench-rows bench-report \
-  bench-clip bench-gpu bench-score wheel clean
+  bench-clip bench-export bench-gpu bench-score wheel clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ bench-clip: $(BIN)/.dev ## Time the vision-language regressor against its plain 
 
 bench-score: $(BIN)/.dev ## Time `score` against the plain loop
 	$(BIN)/python -m benchmarks.score $(ARGS)
+
+bench-export: $(BIN)/.dev ## Time exported files of the demo's checkpoint, and tell what 8 bits cost
+	$(BIN)/python benchmarks/export.py $(ARGS)
 
 bench-gpu: $(BIN)/.dev ## Time steps and test passes of the published variants on a GPU
 	$(BIN)/python benchmarks/gpu.py $(ARGS)

@@ -38,7 +38,7 @@ def _padded(x: Tensor, axis: int, span: int, stride: int) -> Tensor:
     """
     size = x.shape[axis]
     length = ((size + stride - 1) // stride - 1) * stride + span
-    before = max(span - stride + (-size % stride), 0) // 2 if span < stride else (span - stride + (-size % stride)) // 2
+    before = torch.sym_max(span - stride + -size % stride, 0) // 2
     margin = span - 1  # as wide as any padding is
     wide = pad(x, [0, 0] * (3 - axis) + [margin, margin])
     return wide.index_select(axis, torch.arange(length, device=x.device) + (margin - before))

@@ -4,32 +4,25 @@ from __future__ import annotations
 
 import copy
 import json
-from typing import Any
 
 import torch
-from timm.layers import Conv2dSame
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from mimi_lightning import __version__
 from mimi_lightning.errors import ConfigError
-from mimi_lightning.exporting.same import SameConv
+from mimi_lightning.exporting.settle import settle
 from mimi_lightning.models.backbones import TokenBackbone
-from mimi_lightning.models.clip import CLIPRegressor
-from mimi_lightning.models.monotone import MonotoneStack
 from mimi_lightning.module import UNKNOWN, QualityModel
 
 MIDDLING = 96, 128  # height and width of the pictures that a program is traced with
 
 
 class Scorer(nn.Module):
-    """A trained model without what only learning needs.
-
-    What no picture changes is computed once: the tables of integrated networks, the text features of CLIP. Text tower
-    and integrands are left out.
+    """A trained model, and what it says of a picture as a plain list of scores.
 
     Args:
-        model: stays as it is; this is a copy of it.
+        model: in evaluation, on the CPU.
 
     Raises:
         ConfigError: a model that cannot be exported; says why.
@@ -45,13 +38,15 @@ class Scorer(nn.Module):
             )
         if any(isinstance(module, TokenBackbone) for module in model.modules()):
             raise ConfigError(
-                f"backbone {model.regressor.name} cannot be exported: it interpolates its positions to the size of every "
-                "picture, for which ONNX has no operation. Export it as safetensors."
+                f"backbone {model.regressor.name} can only be exported as safetensors: it interpolates its positions "
+                "to the size of every picture, for which ONNX has no operation."
             )
         self.view = {key: value for key, value in view.items() if key != "_target_"}
+        self.patches = "patches" in self.view
+        self.axes = {0: "batch"} if self.patches else {0: "batch", 2: "height", 3: "width"}  # of any length
         self.ranges = {name: list(model.hparams.datasets[name]["range"]) for name in model.names}
-        self.model = settle(copy.deepcopy(model).cpu().eval().requires_grad_(False))
         self.outputs = ["proxy", *(["std"] if model.regressor.deviates else []), *model.names]
+        self.model = model
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Scores of B pictures.
@@ -79,16 +74,18 @@ class Scorer(nn.Module):
             pictures: B.
             size: (height, width) of pictures that may have any.
         """
-        if "patches" in self.view:
-            size = self.view["patches"], 3, self.view["side"], self.view["side"]
-        else:
-            size = 3, *size
-        return torch.randint(256, (pictures, *size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+        shape = [self.view["patches"], 3, *[self.view["side"]] * 2] if self.patches else [3, *size]
+        return torch.randint(256, (pictures, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
     def trace(self) -> ExportedProgram:
-        """The program for batches of any size, and pictures of any height and width where no patches are cut."""
-        free = [0] if "patches" in self.view else [0, 2, 3]
-        return torch.export.export(self, (self.example(),), dynamic_shapes=({axis: Dim.DYNAMIC for axis in free},))
+        """Its program, for any batch, and for pictures of any height and width where no patches are cut.
+
+        What no picture changes is computed once, see `settle`.
+        """
+        settled = settle(copy.deepcopy(self).requires_grad_(False))
+        return torch.export.export(
+            settled, (self.example(),), dynamic_shapes=({axis: Dim.DYNAMIC for axis in self.axes},)
+        )
 
     def facts(self) -> dict[str, str]:
         """What a reader of the file has to know, by name: JSON, but for the version."""
@@ -97,32 +94,3 @@ class Scorer(nn.Module):
             "view": json.dumps(self.view),
             "scales": json.dumps(self.ranges),
         }
-
-
-@torch.no_grad()
-def settle(model: Any) -> Any:
-    """Put in place, once and for all, what no picture changes."""
-    for name, module in list(model.named_modules()):
-        if isinstance(module, MonotoneStack):
-            _fix(module)
-        elif isinstance(module, CLIPRegressor):
-            _drop_text(module)
-        elif type(module) is Conv2dSame:
-            model.set_submodule(name, SameConv(module))
-    return model
-
-
-def _fix(stack: MonotoneStack) -> None:
-    table = stack.tabulate()
-    stack.tabulate = lambda: table
-    del stack.integrands, stack.constants
-
-
-def _drop_text(regressor: CLIPRegressor) -> None:
-    text = regressor.text_features()
-    regressor.text_features = lambda: text
-    del regressor.prompts
-    for kind in (regressor.clip._modules, regressor.clip._parameters, regressor.clip._buffers):
-        for name in [*kind]:
-            if name not in ("visual", "logit_scale"):
-                delattr(regressor.clip, name)
