@@ -32,13 +32,13 @@ VERBS = {
     "score": score,
     "explain": explain,
     "translate": translate,
-    "export": export,
-    "import": import_,
-    "serve": serve,
-    "push": push,
-    "pull": pull,
     "calibrate": calibrate,
     "finetune": finetune,
+    "export": export,
+    "import": import_,
+    "push": push,
+    "pull": pull,
+    "serve": serve,
 }
 
 
