@@ -78,13 +78,14 @@ def picture(pixels, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def finished(ruler: Ruler, tmp_path: Path) -> RunFolder:
-    """The folder of a run of that model, as training leaves it, but for mappings and model card."""
+    """The folder of a run of that model, as training leaves it, but for pictures and the model card."""
     run = RunFolder(tmp_path / "outputs" / "mix" / "resnet18" / "split02")
     run.file("checkpoint").parent.mkdir(parents=True)
     ruler.model.save(run.file("checkpoint"))
     predictions, labels = _tables()
     predictions.to_csv(run.file("predictions"), index=False)
     labels.to_csv(run.file("labels"), index=False)
+    predictions[["dataset", "proxy", "mos"]].to_csv(run.file("mappings"), index=False)
     sizes = {"csiq": 100, "live": 100}
     metrics = {
         "run": "mix/resnet18/split02",
@@ -124,14 +125,15 @@ def _tables() -> tuple[pd.DataFrame, pd.DataFrame]:
 
 def _settings() -> dict:
     datasets = {
-        name: {"url": f"https://{name}.example", "range": [0, 1], "quota": 8, "weight": 1} for name in ("csiq", "live")
+        name: {"url": f"https://{name}.example", "folder": name, "range": [0, 1], "quota": 8, "weight": 1}
+        for name in ("csiq", "live")
     }
     datasets["live"]["licence"] = "free with its notice"
     return {
         "split": 2,
         "published_splits": "liqe",
         "datasets": datasets,
-        "data": {"miniature": None},
+        "data": {"miniature": None, "root": "datasets"},
         "backbone": {"name": "resnet18", "weights": "imagenet"},
         "mapper": {"_target_": "mimi_lightning.models.mappers.Linear"},
         "objective": {"_target_": "mimi_lightning.objectives.Regression"},
