@@ -4,8 +4,8 @@ BIN := .venv/bin
 MIMI := $(BIN)/python -m mimi_lightning
 
 .DEFAULT_GOAL := help
-.PHONY: help demo photos test mutants chaos lint format bench bench-mappers bench-backbones bench-data bench-rows bench-report \
-  bench-clip bench-export bench-gpu bench-score wheel clean
+.PHONY: help demo photos test fuzz mutants chaos lint format bench bench-mappers bench-backbones bench-data bench-rows \
+  bench-report bench-clip bench-export bench-gpu bench-score wheel clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ mutants: $(BIN)/.mutants ## Change the mathematics, metrics, samplers and splits
 
 chaos: $(BIN)/.dev ## Kill training 50 times on two filesystems, and compare with a run that nobody killed (a quarter of an hour)
 	OMP_NUM_THREADS=1 $(BIN)/python experiments/chaos.py $(ARGS)
+
+fuzz: $(BIN)/.dev ## Draw thousands of wrong inputs, and count what becomes of them (half an hour)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz $(ARGS)
 
 lint: $(BIN)/.dev ## Check style
 	$(BIN)/ruff check .

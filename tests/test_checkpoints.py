@@ -7,7 +7,7 @@ import torch
 import torchvision
 from torch.nn.functional import elu, softplus
 
-from mimi_lightning.checkpoints import FORMAT, goes_on, upgrade
+from mimi_lightning.checkpoints import FORMAT, forget_idle, goes_on, upgrade
 from mimi_lightning.errors import ConfigError
 from mimi_lightning.models.mappers import Linear
 from mimi_lightning.module import QualityModel
@@ -167,3 +167,12 @@ def test_lines_of_the_second_format_give_the_same_scores():
         torch.testing.assert_close(mapper(q, torch.tensor(dataset)), expected)
     assert not goes_on(checkpoint)
     assert goes_on({**checkpoint, "hyper_parameters": {"mapper": {"_target_": "mimi_lightning.models.mappers.MINN"}}})
+
+
+def test_an_optimiser_forgets_parameters_that_are_there_no_longer():
+    groups = [{"params": [0, 1]}, {"params": [2, 3, 4, 5]}]
+    checkpoint = {"optimizer_states": [{"state": {}, "param_groups": groups}]}
+    forget_idle(checkpoint, 3)
+    assert groups == [{"params": [0, 1]}, {"params": [2, 3, 4]}]
+    forget_idle(checkpoint, 3)
+    assert groups[1] == {"params": [2, 3, 4]}

@@ -1,7 +1,9 @@
+import shlex
+
 import pytest
 
 from mimi_lightning import cli
-from mimi_lightning.errors import DatasetError
+from mimi_lightning.errors import ConfigError, DatasetError
 
 
 @pytest.fixture
@@ -54,3 +56,18 @@ def test_every_verb_has_help(verb, capsys):
         cli.main([verb, "--help"])
     assert caught.value.code == 0
     assert f"usage: python -m mimi_lightning {verb}" in capsys.readouterr().out
+
+
+def test_the_command_that_make_miniature_prints_is_one_that_runs(calls, tmp_path, capsys):
+    from mimi_lightning import config
+
+    cli.main(["data", "make-miniature", str(tmp_path / "m"), "--side", "64"])
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Train on them: ")]
+    cfg = config.load(shlex.split(line.partition(" -m mimi_lightning ")[2]))
+    assert (cfg.data.root, cfg.data.miniature, cfg.view.train.crop) == (str(tmp_path / "m"), None, 64)
+    assert cfg.backbone.name == "efficientnet_lite0"
+
+
+def test_compare_needs_a_backbone_that_can_be_divided():
+    with pytest.raises(ConfigError, match="clip_vit_b32 cannot be divided before its head: choose another"):
+        cli.main(["data", "compare", "backbone=clip_vit_b32"])

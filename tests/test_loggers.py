@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from mimi_lightning.loggers import WandbLogger
 from mimi_lightning.module import QualityModel
 
 DATASETS = ("csiq", "live")
@@ -75,3 +76,12 @@ def test_a_crash_finishes_the_run_as_failed(run, tmp_path, monkeypatch):
     with pytest.raises(RuntimeError, match="out of memory"):
         run(*MIX)
     assert read_run(tmp_path / "outputs/mimi/resnet18/split01")["exit"] == 1
+
+
+def test_without_login_wandb_is_told_to_stay_offline(monkeypatch, tmp_path):
+    """By its own argument: the environment, where Lightning says it, was read when the login was looked for."""
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    for logged_in, mode in ((False, "offline"), (True, None)):
+        monkeypatch.setattr("wandb.login", lambda prompt, logged_in=logged_in: logged_in)
+        logger = WandbLogger(project="mimi", save_dir=str(tmp_path))
+        assert (logger._wandb_init.get("mode"), logger._offline) == (mode, not logged_in)

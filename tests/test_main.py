@@ -140,3 +140,14 @@ def test_an_installed_wheel_runs_outside_the_repository(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert str(tmp_path / "site") in done.stdout
     assert "backbone:\n  _target_" in done.stdout
+
+
+@pytest.mark.parametrize("words", [["-m", "split=range(3,1)"], ["--multirun", "split=range(1,1)", "seed=1"]])
+def test_a_sweep_over_nothing_is_refused(words, monkeypatch, capsys):
+    from mimi_lightning.__main__ import main
+
+    monkeypatch.setattr("sys.argv", ["mimi", *words])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 1
+    assert "sweeps over nothing; such as split=range(1,11)" in capsys.readouterr().err

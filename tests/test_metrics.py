@@ -245,3 +245,103 @@ def test_score_table_gathers_uneven_ranks_exactly(tmp_path):
         for rank in range(2):
             gathered = torch.load(tmp_path / f"{case}-{rank}.pt")
             assert all(torch.equal(gathered[column], values) for column, values in alone.items())
+
+
+# Proxy scores and MOS of 40 pictures: the best curve is an exponential, whose centre lies beyond all scores.
+BENT = np.array(
+    [
+        "4.039082",
+        "2.4686",
+        "1.6621367",
+        "1.7859",
+        "4.5868554",
+        "3.334",
+        "4.8514395",
+        "3.6914",
+        "4.398599",
+        "2.3058",
+        "1.3642782",
+        "1.7313",
+        "2.1776671",
+        "2.2402",
+        "3.6873102",
+        "1.6717",
+        "9.7119465",
+        "4.2945",
+        "8.843572",
+        "2.2203",
+        "9.50509",
+        "4.2279",
+        "9.326132",
+        "4.1171",
+        "8.065368",
+        "4.0064",
+        "6.4729958",
+        "2.7092",
+        "9.109535",
+        "4.333",
+        "6.4105544",
+        "1.8293",
+        "3.785149",
+        "2.9868",
+        "6.2608833",
+        "1.3271",
+        "3.3112576",
+        "3.9261",
+        "4.949499",
+        "3.9119",
+        "1.3773148",
+        "1.8208",
+        "2.536456",
+        "1.6149",
+        "5.8461013",
+        "3.4611",
+        "5.504524",
+        "2.6013",
+        "6.067369",
+        "4.3912",
+        "4.5506883",
+        "3.3002",
+        "5.3563323",
+        "4.3269",
+        "6.6452723",
+        "3.5688",
+        "5.865643",
+        "3.195",
+        "5.0189533",
+        "4.0844",
+        "2.6548882",
+        "1.4041",
+        "5.9885254",
+        "3.8786",
+        "6.4350095",
+        "4.1284",
+        "3.198284",
+        "2.7633",
+        "2.098742",
+        "1.958",
+        "7.209566",
+        "3.9456",
+        "7.2513227",
+        "3.2334",
+        "0.8808078",
+        "1.6217",
+        "8.09501",
+        "4.208",
+        "5.810193",
+        "1.5275",
+    ],
+    dtype=float,
+).reshape(40, 2)
+
+
+@pytest.mark.parametrize("curve", ["4p", "5p"])
+def test_a_fit_does_not_jump_where_its_centre_leaves_the_scores(curve):
+    score, mos = BENT.T
+    figures = metrics.fitted_figures(score, mos, curve)
+    noise = 1e-9 * np.random.default_rng(0).normal(size=len(score))
+    for moved in (score.astype(np.float32), score * (1 + 1e-9), score + noise):
+        again = metrics.fitted_figures(moved, mos, curve)
+        # float32 keeps seven digits, and no figure moves by more than its scores.
+        assert again == pytest.approx(figures, abs=1e-8 if moved.dtype == np.float32 else 2e-9)
+    assert figures["plcc_4p" if curve == "4p" else "plcc_5p"] > (0.6363 if curve == "4p" else 0.6835)

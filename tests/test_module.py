@@ -1,13 +1,16 @@
 """What a run makes of its configuration: rates of learning, target scales, the figure that chooses the best epoch."""
 
 import shutil
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 import torch
 
 from mimi_lightning.data.owners import live
+from mimi_lightning.errors import ConfigError
 from mimi_lightning.module import QualityModel
+from mimi_lightning.score_table import ScoreTable
 
 SHORT = ["dataset=[koniq,live]", "trainer.max_epochs=1"]
 
@@ -62,3 +65,30 @@ def test_validation_weighs_the_srcc_of_datasets_by_their_size_or_all_alike(run, 
     weighted = (figures * list(sizes.values())).sum(axis=1) / 119
     assert logged["val/srcc_weighted"].tolist() == pytest.approx(weighted.tolist(), abs=1e-6)
     assert not logged["val/srcc_weighted"].equals(logged["val/srcc_mean"])
+
+
+def test_one_image_is_a_table_of_one_row():
+    """Torchmetrics makes a scalar of a column of one row."""
+    table = ScoreTable()
+    table.update(torch.tensor([7]), torch.tensor([1.5]), torch.tensor([2.5]), torch.tensor([torch.nan]))
+    scores = QualityModel._collected(SimpleNamespace(table=table))
+    assert {name: values.shape for name, values in scores.items()} == dict.fromkeys(scores, (1,))
+    assert scores["index"].tolist() == [7]
+
+
+@pytest.mark.parametrize(
+    "content", [[1, 2], {"state_dict": {}}, {"state_dict": {}, "hyper_parameters": {"lr": 3}}, "hyper_parameters"]
+)
+def test_what_another_program_saved_is_no_checkpoint(tmp_path, content):
+    torch.save(content, tmp_path / "other.ckpt")
+    with pytest.raises(ConfigError, match=r"other\.ckpt is no checkpoint of MIMI Lightning: "):
+        QualityModel.load(tmp_path / "other.ckpt")
+
+
+def test_a_folder_and_text_are_no_checkpoints(tmp_path):
+    with pytest.raises(ConfigError, match="There is no checkpoint"):
+        QualityModel.load(tmp_path)
+    (tmp_path / "text.ckpt").write_text("hello")
+    with pytest.raises(ConfigError) as caught:
+        QualityModel.load(tmp_path / "text.ckpt")
+    assert str(caught.value) == f"{tmp_path}/text.ckpt is no checkpoint of MIMI Lightning: PyTorch cannot read it."

@@ -14,7 +14,7 @@ from mimi_lightning import processes, train
 from mimi_lightning.data.owners import csiq
 from mimi_lightning.errors import ConfigError
 from mimi_lightning.module import QualityModel
-from mimi_lightning.run_folder import RunFolder, changed_keys
+from mimi_lightning.run_folder import RunFolder, changed_keys, longer
 
 LONG = ["dataset=[csiq,live]", "trainer.max_epochs=4"]
 PLACE = "outputs/mimi/resnet18/split01"
@@ -296,3 +296,63 @@ def test_logs_without_a_line_are_passed_over(tmp_path):
         file.parent.mkdir(parents=True)
         file.write_text(text)
     assert RunFolder(tmp_path).logs == [tmp_path / "logs/version_0/metrics.csv"]
+
+
+def test_a_run_may_go_on_for_more_epochs_unless_its_schedule_was_made_for_fewer(settings):
+    def asked(epochs, **more):
+        return {**settings, "trainer": {**settings["trainer"], "max_epochs": epochs}, **more}
+
+    assert longer(asked(3), asked(5), ["trainer.max_epochs"])
+    assert not longer(asked(5), asked(3), ["trainer.max_epochs"])
+    assert not longer(asked(3), asked(5), ["monitor", "trainer.max_epochs"])
+    assert not longer(asked(3), asked(3), ["monitor"])
+    with pytest.raises(ConfigError, match=r"schedule \(scheduler.T_max\) of the run was made for 3 epochs; for 5 it"):
+        longer(asked(3), asked(5), ["scheduler.T_max", "trainer.max_epochs"])
+
+
+def test_a_finished_run_covers_as_many_epochs_as_it_was_trained_for(settings, tmp_path):
+    folder = RunFolder(tmp_path)
+    OmegaConf.save(settings, tmp_path / "config.yaml")
+    assert not folder.covers(settings)
+    folder.file("figures").write_text("{}")
+    assert folder.covers(settings)
+    trainer = {**settings["trainer"], "max_epochs": settings["trainer"]["max_epochs"] + 1}
+    assert not folder.covers({**settings, "trainer": trainer})
+
+
+def _refused(folder):
+    with folder.held():
+        (folder.path / "logs").mkdir()
+        (folder.path / "config.yaml").write_text("x")
+        raise ConfigError("no")
+
+
+def test_what_is_refused_leaves_nothing_but_what_was_there(tmp_path):
+    folder = RunFolder(tmp_path / "outputs" / "run")
+    with pytest.raises(ConfigError):
+        _refused(folder)
+    assert list(tmp_path.iterdir()) == []
+    folder.path.mkdir(parents=True)
+    (folder.path / "notes.txt").write_text("mine")
+    with pytest.raises(ConfigError):
+        _refused(folder)
+    assert [file.name for file in folder.path.iterdir()] == ["notes.txt"]
+
+
+def test_what_is_refused_of_a_run_that_has_begun_stays(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.last.parent.mkdir()
+    folder.last.touch()
+    with pytest.raises(ConfigError):
+        _refused(folder)
+    assert (tmp_path / "config.yaml").is_file()
+
+
+@pytest.mark.parametrize("text", ["a: [", "- 1", "", "\x00"])
+def test_damaged_settings_are_named(tmp_path, text):
+    (tmp_path / "config.yaml").write_text(text)
+    (tmp_path / "metrics.json").write_text(text)
+    for read in (RunFolder(tmp_path).read_settings, RunFolder(tmp_path).read_metrics):
+        if text or read.__name__ == "read_metrics":
+            with pytest.raises(ConfigError, match=r"(config\.yaml|metrics\.json) is damaged"):
+                read()

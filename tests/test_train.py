@@ -15,7 +15,8 @@ from mimi_lightning import config, module, train
 from mimi_lightning.data.images import DecodedPicture, TestView
 from mimi_lightning.data.owners import live
 from mimi_lightning.errors import ConfigError, DatasetError
-from mimi_lightning.evaluation.predictions import PREDICTION_COLUMNS
+from mimi_lightning.evaluation.predictions import PREDICTION_COLUMNS, read_predictions
+from mimi_lightning.evaluation.protocol import score_run
 from mimi_lightning.metrics import srcc
 from mimi_lightning.module import QualityModel
 from mimi_lightning.results import show_results
@@ -77,6 +78,9 @@ def test_a_run_leaves_all_that_a_reader_needs(run, capsys):
     live = predictions[predictions["dataset"] == "live"]
     assert figures["live"]["srcc"] == pytest.approx(srcc(live["proxy"], live["mos"]), abs=1e-9)
     assert figures["live"]["n"] == len(live)
+    # To the last digit what a report of the table says, as JSON has it.
+    told = score_run(read_predictions(folder / "predictions.csv"), metrics["sizes"])
+    assert figures == json.loads(told.to_json(orient="index", double_precision=15))
     alignment = [row["scores"] for row in metrics["alignment"]]
     labels = ["native labels", "min-max labels", "z-score labels", "oracle line", "aligned labels"]
     assert alignment == [*labels, "proxy scores"]

@@ -15,7 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from mimi_lightning import cli, config, files
+from mimi_lightning import cli, config, files, sweep
 from mimi_lightning.errors import MimiError, Terminated
 
 INTERRUPTED, TERMINATED = 130, 143  # exit codes after Ctrl-C and SIGTERM: 128 and the signal's number
@@ -32,6 +32,7 @@ def main() -> int:
         os.environ["HYDRA_FULL_ERROR"] = "1"  # hand errors over instead of printing them
         config.register_resolvers()
         sys.argv[1:] = config.plain(words)  # where Hydra reads them
+        sweep.refuse_empty(words)
         hydra.main(version_base="1.3", config_path=str(config.conf_dir()), config_name="config")(_run)()
     return 1 if _failed else 0
 
@@ -61,7 +62,8 @@ def _one_message(words: Sequence[str] = ()) -> Iterator[None]:
         if os.environ.get("MIMI_DEBUG") == "1":
             raise
         if isinstance(error, KeyboardInterrupt):
-            print("\nInterrupted. The same command goes on from where it was.", file=sys.stderr)
+            tool = words and words[0] in cli.VERBS  # which writes when it is done
+            print("\nInterrupted." + ("" if tool else " The same command goes on from where it was."), file=sys.stderr)
             sys.exit(INTERRUPTED)
         if isinstance(error, Terminated):
             print(f"\nTold to end. {error}", file=sys.stderr)

@@ -34,6 +34,19 @@ def goes_on(checkpoint: Checkpoint) -> bool:
     return form == FORMAT or (form == 2 and checkpoint["hyper_parameters"]["mapper"]["_target_"] != LINEAR)
 
 
+def forget_idle(checkpoint: Checkpoint, pretrained: int) -> None:
+    """Let go, in place, of parameters behind the chosen level of a backbone, which former versions told optimisers of.
+
+    They stood last, and nothing trained them: the optimiser holds no state of them.
+
+    Args:
+        checkpoint: to go on from.
+        pretrained: number of parameters of the backbone today, which the second group of the optimiser holds.
+    """
+    for state in checkpoint["optimizer_states"]:
+        del state["param_groups"][1]["params"][pretrained:]
+
+
 def _format(checkpoint: Checkpoint) -> int:
     return checkpoint.get("format", 1)
 

@@ -7,6 +7,7 @@ value may be stands in `rules`.
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,8 @@ def _plain(word: str) -> str:
     chosen = word == f"~{group}" or word.startswith(f"{group}=")
     if not (chosen and group.isidentifier() and (conf_dir() / group).is_dir()):
         return word
+    if option.startswith("{"):
+        raise ConfigError(f"{word}: expected the name of an option of {group}.")
     swept = [option] if option.startswith("[") else option.split(",")
     return f"{group}={','.join(_plain_option(each) for each in swept)}"
 
@@ -106,7 +109,8 @@ def _plain(word: str) -> str:
 def _plain_option(option: str) -> str:
     if option in NONE:
         return "[]"
-    return f"'{option}'" if option.isdigit() else option
+    # What Hydra would take for a number or a truth value.
+    return f"'{option}'" if re.fullmatch(r"[-+.\d][-+.\w]*|true|nan|inf", option, re.IGNORECASE) else option
 
 
 def explain(error: Exception, words: Sequence[str]) -> str:
@@ -159,6 +163,7 @@ def _check_content(cfg: DictConfig, hydra: DictConfig) -> None:
     _drop_absent_datasets(cfg, options("dataset", search))
     if not cfg.get("datasets"):
         raise ConfigError("The mix is empty. Name at least one dataset: dataset=[live,csiq]")
+    _refuse_twice(OmegaConf.to_container(hydra.overrides.task))
     definition = _definitions(cfg, hydra.runtime.choices, search)
     _check_keys(OmegaConf.to_container(cfg), definition, search)
     if cfg.splits.protocol != definition["splits"]["protocol"]:
@@ -172,6 +177,15 @@ def _check_content(cfg: DictConfig, hydra: DictConfig) -> None:
     except OmegaConfBaseException as error:
         raise ConfigError(f"The configuration cannot be resolved: {error}") from error
     check_values(settings, SPLITS, options("splits", search))
+
+
+def _refuse_twice(words: Iterable[str]) -> None:
+    """Refuse an option that is named twice in a group of several; Hydra takes it once."""
+    for word in words:
+        group, _, options = word.partition("=")
+        named = [option.strip() for option in options.strip("[]").split(",")]
+        if group in SEVERAL and (twice := {option for option in named if named.count(option) > 1}):
+            raise ConfigError(f"{word}: {' and '.join(sorted(twice))} is named twice.")
 
 
 def _definitions(cfg: DictConfig, choices: DictConfig, search: list[str]) -> dict:
@@ -202,13 +216,16 @@ def _check_keys(node: dict, definition: dict, search: list[str], prefix: str = "
         defined = definition[key]
         if isinstance(value, dict) and isinstance(defined, dict):
             _check_keys(value, defined, search, f"{path}.")
-        elif not _same_kind(value, defined):
-            raise ConfigError(f"{path}={value}: expected {_kind(defined)}, such as {defined}.")
+        elif not _same_kind(value, defined, free=path.startswith("trainer.")):  # where null is Lightning's default
+            given = "null" if value is None else value
+            raise ConfigError(f"{path}={given}: expected {_kind(defined)}, such as {defined}.")
 
 
-def _same_kind(value: Any, defined: Any) -> bool:
-    """Whether a value may stand where the definition has another; words are left to `rules`."""
-    if value is None or defined is None or isinstance(defined, str):
+def _same_kind(value: Any, defined: Any, free: bool) -> bool:
+    """Whether a value may stand where the definition has another; words are left to `rules`, and null if it is free."""
+    if value is None:
+        return defined is None or free
+    if defined is None or isinstance(defined, str):
         return not isinstance(value, (dict, list)) or defined is None
     return _kind(value) == _kind(defined) or (isinstance(value, str) and "${" in value)
 

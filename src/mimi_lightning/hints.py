@@ -29,7 +29,8 @@ def missing_key(key: str, options: Collection[str]) -> str:
 
 def unknown_option(group: str, option: str, options: Iterable[str]) -> str:
     """Of an option that a group does not have."""
-    return f"There is no {group}={option}.{_nearest(option, options)} There are: {', '.join(options)}"
+    own = ". One of your own lies in dataset/ of --config-dir DIR." if group == "dataset" else ""
+    return f"There is no {group}={option}.{_nearest(option, options)} There are: {', '.join(options)}{own}"
 
 
 def _nearest(word: str, known: Iterable[str]) -> str:

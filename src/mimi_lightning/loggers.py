@@ -26,7 +26,9 @@ class WandbLogger(LightningWandbLogger):
             import wandb
         except ImportError as error:
             raise ConfigError('logger=wandb needs: pip install "mimi-lightning[wandb]"') from error
-        super().__init__(offline=not wandb.login(prompt=False), **arguments)
+        # Said to `wandb.init` as well: it reads the environment, where Lightning says it, only once, and that was now.
+        offline = {} if wandb.login(prompt=False) else {"offline": True, "mode": "offline"}
+        super().__init__(**offline, **arguments)
 
 
 def log_results(loggers: Iterable[Logger], figures: pd.DataFrame, best: Mapping[str, float], run: RunFolder) -> None:

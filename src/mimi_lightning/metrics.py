@@ -17,10 +17,13 @@ from mimi_lightning.errors import ScoreError
 
 Array = NDArray[np.float64]
 
-# Slopes at which a logistic fit is started, per standard deviation of the scores: from a nearly straight line
-# to a step between two neighbouring images.
-SLOPES = 0.1, 1000.0
-STEPS = 2000  # of a fit; a step between two neighbouring images takes some hundred
+# Slopes of a logistic fit, per standard deviation of the scores: from a nearly straight line to a step between two
+# neighbouring images.
+SLOPES = 0.01, 10_000.0
+FAR = 12.0  # how far its centre may lie beyond all scores, in 1 / slope: there it is an exponential up to e^-12
+OUTSIDE = np.linspace(0.5, 11.5, 12)  # where beyond the scores its centre is started
+FLAT = 1e-9  # length of a sigmoid, once the other columns are taken out of it, below which rounding is all of it
+STEPS = 60  # of a search, at most
 EVALUATIONS = 1_000_000  # of a curve from the published start; along flat valleys it needs a good part of them
 
 
@@ -63,12 +66,12 @@ def rmse(score: ArrayLike, mos: ArrayLike) -> float:
 
 def logistic4(x: ArrayLike, b1: float, b2: float, b3: float, b4: float) -> Array:
     """(b1 - b2) / (1 + exp(-(x - b3) / |b4|)) + b2."""
-    return (b1 - b2) * expit((np.asarray(x) - b3) / abs(b4)) + b2
+    return (b1 - b2) * expit((np.asarray(x, np.float64) - b3) / abs(b4)) + b2
 
 
 def logistic5(x: ArrayLike, b1: float, b2: float, b3: float, b4: float, b5: float) -> Array:
     """b1 * (1/2 - 1 / (1 + exp(b2 * (x - b3)))) + b4 * x + b5."""
-    x = np.asarray(x)
+    x = np.asarray(x, np.float64)
     return b1 * (expit(b2 * (x - b3)) - 0.5) + b4 * x + b5
 
 
@@ -211,6 +214,10 @@ def _least_residual(x: Array, y: Array, others: Array) -> tuple[float, float, tu
     and Pereyra, 1973) on standardised scores, scanned on a grid and refined from the best nodes. Rising and falling
     curves need no starts of their own: the sign is that of the linear `rise`.
 
+    The least residual may lie at no curve at all, but where the centre leaves the scores for ever and the sigmoid
+    becomes an exponential. The two unknowns keep to a box, in which there is always a best curve: one that neither
+    rounding nor the last step of a search can throw far.
+
     Args:
         x: scores, [n].
         y: mos, [n].
@@ -220,24 +227,49 @@ def _least_residual(x: Array, y: Array, others: Array) -> tuple[float, float, tu
         centre, slope > 0, and the linear parameters (rise, *rest).
     """
     u = (x - x.mean()) / x.std()
+    basis, _ = np.linalg.qr(others)
+    apart = y - basis @ (basis.T @ y)  # what the other columns leave of y
 
-    def solve(position: Array) -> tuple[Array, Array]:
-        shift, log_slope = position
-        columns = np.column_stack([expit(np.exp(log_slope) * u - shift), others])
-        linear = np.linalg.lstsq(columns, y, rcond=None)[0]
-        return linear, (columns @ linear - y) / y.std()
+    def curve(position: Array) -> tuple[Array, Array]:
+        """What the sigmoid adds to the other columns, as a vector of length 1, and its derivatives by the unknowns."""
+        place, slope = position[0], np.exp(position[1])
+        low, high = _shift(u, 0, slope), _shift(u, 1, slope)
+        sigmoid = expit(slope * u - _shift(u, place, slope))
+        by_exponent = sigmoid * (1 - sigmoid)
+        rise = slope * (u - u.min() - place * np.ptp(u))
+        columns = np.stack([sigmoid, by_exponent * (low - high), by_exponent * rise], axis=1) / sigmoid.max()
+        columns -= basis @ (basis.T @ columns)
+        length = max(np.linalg.norm(columns[:, 0]), FLAT)
+        added, turned = columns[:, 0] / length, columns[:, 1:] / length
+        return added, turned - np.outer(added, added @ turned)
 
-    bounds = (-np.inf, np.log(SLOPES[0] / 100)), (np.inf, np.log(SLOPES[1] * 10))
+    def residual(position: Array) -> Array:
+        added, _ = curve(position)
+        return (apart - added * (added @ apart)) / y.std()
+
+    def slopes(position: Array) -> Array:
+        added, turned = curve(position)
+        return -(turned * (added @ apart) + np.outer(added, apart @ turned)) / y.std()
+
+    bounds = (0, np.log(SLOPES[0])), (1, np.log(SLOPES[1]))
     fits = [
-        optimize.least_squares(lambda position: solve(position)[1], start, bounds=bounds, max_nfev=STEPS)
-        for start in _best_nodes(u, y, others)
+        optimize.least_squares(
+            residual, start, slopes, bounds, x_scale="jac", max_nfev=STEPS, ftol=1e-12, xtol=1e-12, gtol=1e-12
+        )
+        for start in _best_nodes(u, apart, basis)
     ]
-    best = min((fit for fit in fits if fit.success), key=lambda fit: fit.cost, default=None)
-    if best is None:
-        raise ScoreError(f"the logistic fit of {len(x)} scores converged from none of {len(fits)} starts")
-    shift, slope = best.x[0], np.exp(best.x[1])
-    centre = x.mean() + shift / slope * x.std()
-    return float(centre), float(slope / x.std()), tuple(map(float, solve(best.x)[0]))
+    place, log_slope = min(fits, key=lambda fit: fit.cost).x
+    slope = np.exp(log_slope)
+    centre = _shift(u, place, slope) / slope
+    columns = np.column_stack([expit(slope * (u - centre)), others])
+    linear = np.linalg.lstsq(columns / columns.max(axis=0), y, rcond=None)[0] / columns.max(axis=0)
+    return float(x.mean() + centre * x.std()), float(slope / x.std()), tuple(map(float, linear))
+
+
+def _shift(u: Array, place: float | Array, slope: float) -> float | Array:
+    """Slope times centre at a place 0..1 between far below all scores u and far above them."""
+    low, high = slope * u.min() - FAR, slope * u.max() + FAR
+    return low + place * (high - low)
 
 
 def _from_start(curve: Callable[..., Array], start: tuple[float, ...], x: Array, y: Array) -> LogisticFit:
@@ -251,16 +283,19 @@ def _from_start(curve: Callable[..., Array], start: tuple[float, ...], x: Array,
     return LogisticFit(curve, tuple(parameters.tolist()))
 
 
-def _best_nodes(u: Array, y: Array, others: Array, count: int = 5) -> list[tuple[float, float]]:
-    """The `count` best (slope * centre, log slope) of a grid, at most one a slope, for standardised scores u."""
-    centres = np.quantile(u, np.linspace(0, 1, 401))
-    basis, _ = np.linalg.qr(others)
+def _best_nodes(u: Array, apart: Array, basis: Array, count: int = 5) -> list[tuple[float, float]]:
+    """The `count` best (place, log slope) of a grid, at most one a slope, for standardised scores u."""
     best = []
-    for slope in np.geomspace(*SLOPES, 16):
-        sigmoids = expit(slope * (u[:, None] - centres))
+    for log_slope in np.linspace(*np.log(SLOPES), 21)[1:-1]:
+        slope = np.exp(log_slope)
+        beyond = slope * u.min() - OUTSIDE, slope * u.max() + OUTSIDE
+        shifts = np.concatenate([slope * np.quantile(u, np.linspace(0, 1, 401)), *beyond])
+        low, high = _shift(u, 0, slope), _shift(u, 1, slope)
+        sigmoids = expit(np.subtract.outer(slope * u, shifts))
+        sigmoids /= sigmoids.max(axis=0)  # beyond all scores they are tiny
         sigmoids -= basis @ (basis.T @ sigmoids)
         # What one more column explains of y. A sigmoid that is flat over all scores explains nothing.
-        explained = (y @ sigmoids) ** 2 / np.maximum(np.sum(sigmoids**2, axis=0), 1e-12)
+        explained = (apart @ sigmoids) ** 2 / np.maximum(np.sum(sigmoids**2, axis=0), FLAT**2)
         node = explained.argmax()
-        best.append((explained[node], (slope * centres[node], np.log(slope))))
+        best.append((explained[node], ((shifts[node] - low) / (high - low), log_slope)))
     return [start for _, start in sorted(best, reverse=True)[:count]]

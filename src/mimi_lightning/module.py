@@ -7,7 +7,6 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from pickle import UnpicklingError
 from types import MappingProxyType
 from typing import Any
 
@@ -18,7 +17,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
-from mimi_lightning.checkpoints import FORMAT, goes_on, upgrade
+from mimi_lightning.checkpoints import FORMAT, forget_idle, goes_on, upgrade
 from mimi_lightning.combinations import refuse_what_does_not_fit
 from mimi_lightning.contracts import Gauge, Judgement, Mapper, Objective, Opinions, Regressor, Task
 from mimi_lightning.errors import ConfigError, DatasetError, ScoreError
@@ -102,15 +101,21 @@ class QualityModel(lightning.LightningModule):
         Raises:
             ConfigError: the file is missing or no checkpoint of this project.
         """
+        if not Path(path).is_file():
+            raise ConfigError(f"There is no checkpoint {path}.")
         try:
-            checkpoint = upgrade(weights.read(path))
+            checkpoint = weights.read(path)
+        except OSError as error:
+            raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
+        except Exception as error:  # of many kinds; the words of some advise to run what a file of strangers holds
+            raise ConfigError(f"{path} is no checkpoint of MIMI Lightning: PyTorch cannot read it.") from error
+        if not (isinstance(checkpoint, dict) and {"hyper_parameters", "state_dict"} <= checkpoint.keys()):
+            raise ConfigError(f"{path} is no checkpoint of MIMI Lightning: it lacks hyper_parameters or state_dict.")
+        try:
+            checkpoint = upgrade(checkpoint)
             model = cls(**checkpoint["hyper_parameters"])
             model.load_state_dict(checkpoint["state_dict"])
-        except (FileNotFoundError, IsADirectoryError) as error:
-            raise ConfigError(f"There is no checkpoint {path}.") from error
-        except UnpicklingError as error:  # whose words advise to run what a file of strangers holds
-            raise ConfigError(f"{path} is no checkpoint of MIMI Lightning: PyTorch cannot read it.") from error
-        except (KeyError, TypeError, AttributeError, RuntimeError, EOFError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             raise ConfigError(f"{path} is no checkpoint of MIMI Lightning: {error}") from error
         return model.eval()
 
@@ -271,6 +276,7 @@ class QualityModel(lightning.LightningModule):
                 "This run was begun by an earlier version, which trained otherwise (docs/as-published.md).\n"
                 "Start it anew with overwrite=true, or finish it with that version."
             )
+        forget_idle(checkpoint, len(list(self.regressor.backbone_parameters())))
 
     def _opinions(self, batch: dict[str, Any], dataset: Tensor) -> Opinions:
         score = self.scale.normalise(batch["mos"], dataset)
@@ -287,7 +293,8 @@ class QualityModel(lightning.LightningModule):
         return {} if self.tasks is None else self.tasks.accuracies()
 
     def _collected(self) -> dict[str, Tensor]:
-        scores = {name: values.cpu() for name, values in self.table.compute().items()}
+        # torchmetrics makes scalars of columns of one row.
+        scores = {name: torch.atleast_1d(values.cpu()) for name, values in self.table.compute().items()}
         self.table.reset()
         if not scores["proxy"].isfinite().all():
             raise ScoreError("The proxy scores are not finite: training diverged. Try a lower optimizer.lr.")

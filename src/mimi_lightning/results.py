@@ -21,7 +21,7 @@ from mimi_lightning.data.datamodule import MixedDataModule
 from mimi_lightning.errors import ScoreError
 from mimi_lightning.evaluation.alignment import align_run, read_quality
 from mimi_lightning.evaluation.figures import draw_mappings
-from mimi_lightning.evaluation.predictions import PREDICTION_COLUMNS
+from mimi_lightning.evaluation.predictions import PREDICTION_COLUMNS, read_predictions
 from mimi_lightning.evaluation.protocol import FIGURES, score_run, terminal_table
 from mimi_lightning.evaluation.study import Run, read_run
 from mimi_lightning.files import aside
@@ -98,15 +98,16 @@ def write_results(run: RunFolder, name: str, data: MixedDataModule, model: Quali
         The figures of `score_run`.
     """
     model.cpu().eval()
-    predictions = make_predictions(data.table, model.scores, model, name, data.split)
+    with aside(run.file("predictions")) as draft:
+        make_predictions(data.table, model.scores, model, name, data.split).to_csv(draft, index=False)
+    predictions = read_predictions(run.file("predictions"))  # as every report will: their figures are the same
     figures = score_run(predictions, data.sizes())
     curves = mapping_curves(model, predictions)
     ranges = dict(zip(model.names, model.scale.ranges.tolist(), strict=True))
     with aside(run.file("picture")) as draft:
         draw_mappings(curves, predictions, ranges, figures).savefig(draft, format="png", dpi=150)
-    for what, table in {"predictions": predictions, "mappings": curves}.items():
-        with aside(run.file(what)) as draft:
-            table.to_csv(draft, index=False)
+    with aside(run.file("mappings")) as draft:
+        curves.to_csv(draft, index=False)
     metrics = {
         "run": name,
         "figures": json.loads(figures.to_json(orient="index", double_precision=15)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -18,10 +18,12 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.utils import get_object
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from mimi_lightning import config
 from mimi_lightning.data.miniature import make_miniature
-from mimi_lightning.errors import ConfigError
+from mimi_lightning.errors import ConfigError, MimiError
 from mimi_lightning.files import DRAFT, aside, explain
 from mimi_lightning.renamed import renamed, with_gauge
 
@@ -103,13 +105,29 @@ class RunFolder:
         """Whether the run came to its end."""
         return self.file("figures").is_file()
 
+    def covers(self, settings: Settings) -> bool:
+        """Whether the run came to its end, and trained for as many epochs as are asked for."""
+        if not (self.finished and (self.path / SETTINGS).is_file()):
+            return self.finished
+        return self.read_settings()["trainer"]["max_epochs"] >= settings["trainer"]["max_epochs"]
+
     def read_settings(self) -> Settings:
-        """The configuration of the run, with the names of this version."""
-        return with_gauge(renamed(OmegaConf.to_container(OmegaConf.load(self.path / SETTINGS))))
+        """The configuration of the run, with the names of this version; errors as those of `read_metrics`."""
+        try:
+            return with_gauge(renamed(dict(OmegaConf.to_container(OmegaConf.load(self.path / SETTINGS)))))
+        except (OSError, ValueError, TypeError, AttributeError, YAMLError, OmegaConfBaseException) as error:
+            raise ConfigError(f"{self.path / SETTINGS} is damaged: {error}") from error
 
     def read_metrics(self) -> dict[str, Any]:
-        """What a finished run tells of itself."""
-        return json.loads(self.file("figures").read_text())
+        """What a finished run tells of itself.
+
+        Raises:
+            ConfigError: the file is damaged.
+        """
+        try:
+            return dict(json.loads(self.file("figures").read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise ConfigError(f"{self.file('figures')} is damaged: {error}") from error
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -121,6 +139,7 @@ class RunFolder:
             ConfigError: another process holds it, or it cannot be written.
         """
         made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
+        before = set(self.path.rglob("*"))
         lock = FileLock(self.path / LOCK)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -136,6 +155,10 @@ class RunFolder:
             ) from error
         try:
             yield
+        except MimiError:
+            if not (self.finished or self.begun):
+                self._leave_as(before)
+            raise
         finally:
             if [entry.name for entry in self.path.iterdir()] == [LOCK]:
                 (self.path / LOCK).unlink()
@@ -157,6 +180,8 @@ class RunFolder:
                 f"{self.path} holds a run, but not its {SETTINGS}: with which settings it was trained is not known.\n"
                 "Put the file back, choose another name=..., or overwrite=true to start anew and lose the run."
             )
+        if begun and described and not settings["overwrite"] and longer(self.read_settings(), settings, changed):
+            return
         if begun and changed and not settings["overwrite"]:
             raise ConfigError(
                 f"{self.path} holds a run with another configuration ({', '.join(changed)}).\n"
@@ -188,10 +213,16 @@ class RunFolder:
         with aside(file) as draft:
             draft.write_text(text, encoding="utf-8")
         self._record_settings(settings)
+        self.file("figures").unlink(missing_ok=True)  # of a run that goes on for more epochs
 
     def _record_settings(self, settings: Settings) -> None:
         with aside(self.path / SETTINGS) as draft:
             OmegaConf.save(OmegaConf.create({**settings, "overwrite": False}), draft)
+
+    def _leave_as(self, before: set[Path]) -> None:
+        """Take away what a refused command wrote, but for the lock, which is held."""
+        for entry in sorted({*self.path.rglob("*")} - before - {self.path / LOCK}, reverse=True):
+            entry.rmdir() if entry.is_dir() else entry.unlink()
 
     def _clear(self) -> None:
         for entry in self.path.iterdir():
@@ -214,6 +245,24 @@ def changed_keys(old: Settings, new: Settings) -> list[str]:
     if old.get("data", {}).get("miniature"):
         defaults["data"]["miniature"] = _arguments(make_miniature)
     return sorted(_differences(old, new, defaults))
+
+
+def longer(old: Settings, new: Settings, changed: Collection[str]) -> bool:
+    """Whether a run differs from one before in nothing but that it trains for more epochs.
+
+    Raises:
+        ConfigError: a schedule that was made for the number of epochs: it would have been another from the beginning.
+    """
+    rest = [key for key in changed if key != "trainer.max_epochs"]
+    if len(rest) == len(changed) or new["trainer"]["max_epochs"] < old["trainer"]["max_epochs"]:
+        return False
+    if rest == ["scheduler.T_max"]:
+        raise ConfigError(
+            f"The schedule (scheduler.T_max) of the run was made for {old['trainer']['max_epochs']} epochs; for "
+            f"{new['trainer']['max_epochs']} it would have been another from the beginning.\n"
+            "Choose another name=..., or overwrite=true to start anew and lose the run."
+        )
+    return not rest
 
 
 def _defaults() -> Settings:

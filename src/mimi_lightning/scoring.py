@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from mimi_lightning.data.datamodule import MixedDataModule
+from mimi_lightning.data.owners.sheets import read_csv
 from mimi_lightning.errors import ConfigError
 from mimi_lightning.evaluation.predictions import UNSEEN
 from mimi_lightning.files import aside
@@ -43,7 +44,7 @@ def evaluate(checkpoint: Path, settings: dict[str, Any], labels: Path | None = N
         DatasetError: a dataset that cannot be read.
     """
     model = QualityModel.load(checkpoint)
-    run = RunFolder(checkpoint.resolve().parents[1])
+    run = RunFolder(checkpoint.resolve().parent.parent)
     view = model.hparams.view
     data = make_data({**settings, "splits": None, "tasks": None, "view": {"train": view, "test": view}})
     data.setup()
@@ -70,7 +71,8 @@ def _leave_out_trained(data: MixedDataModule, model: QualityModel, labels: Path)
             f"There is no {labels}, which tells what the checkpoint was trained on. Give the labels.csv of its run as "
             f"labels=FILE, or only datasets that it was not trained on (it was on {', '.join(model.names)})."
         )
-    parts = pd.read_csv(labels, dtype={"image": str}).set_index(["dataset", "image"])["part"]
+    recorded = read_csv(labels, ("dataset", "image", "part"), dtype=str)
+    parts = recorded.drop_duplicates(["dataset", "image"]).set_index(["dataset", "image"])["part"]
     images = pd.MultiIndex.from_frame(table.loc[trained, ["dataset", "image"]])
     table.loc[trained, "part"] = parts.reindex(images).fillna("test").to_numpy()
 

@@ -27,7 +27,7 @@ def build(spec: Spec, kind: type, *args: Any, **more: Any) -> Any:
     cls = find_class(spec, kind)
     try:
         return cls(*args, **{key: value for key, value in spec.items() if key != "_target_"}, **more)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise ConfigError(f"{spec['_target_']} does not take these arguments: {error}") from error
 
 
@@ -38,6 +38,6 @@ def find_class(spec: Spec, kind: type) -> type:
         cls = get_class(name)
     except Exception as error:  # Hydra wraps whatever the import raised
         raise ConfigError(f"_target_={name}: there is no such class ({error})") from error
-    if not issubclass(cls, kind):
+    if not (isinstance(cls, type) and issubclass(cls, kind)):
         raise ConfigError(f"_target_={name}: expected a {kind.__name__}.")
     return cls

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from mimi_lightning.data.owners.sheets import read_csv
 from mimi_lightning.errors import ConfigError
 from mimi_lightning.models.lora import beside_adapters
 from mimi_lightning.module import QualityModel
@@ -88,10 +89,10 @@ def refuse_seen(checkpoint: str, table: pd.DataFrame) -> None:
     Raises:
         ConfigError: says how many images of which datasets.
     """
-    labels = Path(checkpoint).resolve().parents[1] / FILES["labels"]
+    labels = Path(checkpoint).resolve().parent.parent / FILES["labels"]
     if not labels.is_file():
         return
-    before = pd.read_csv(labels, dtype={"image": str})
+    before = read_csv(labels, ("dataset", "image", "part"), dtype=str)
     seen = table[table["part"] == "test"].merge(before[before["part"] != "test"], on=["dataset", "image"])
     if not seen.empty:
         raise ConfigError(

@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
+
+from mimi_lightning.errors import ConfigError
 
 
 class SweepReport(Callback):
@@ -31,3 +34,21 @@ def swept_splits(overrides: Iterable[str]) -> list[int]:
         if override.key_or_group == "split" and override.is_sweep_override():
             return [int(split) for split in override.sweep_string_iterator()]
     return []
+
+
+def refuse_empty(words: Iterable[str]) -> None:
+    """Refuse to sweep over nothing, of which Hydra makes no job; what it cannot parse, it says itself.
+
+    Args:
+        words: of the command line.
+
+    Raises:
+        ConfigError: a range without any number, such as range(3,1).
+    """
+    for word in words:
+        try:
+            override = OverridesParser.create().parse_override(word)
+        except HydraException:
+            continue
+        if override.is_sweep_override() and next(override.sweep_iterator(), None) is None:
+            raise ConfigError(f"{word} sweeps over nothing; such as split=range(1,11), whose end is not in it.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -18,7 +19,7 @@ from mimi_lightning.callbacks import Bar
 from mimi_lightning.data.datamodule import MixedDataModule
 from mimi_lightning.data.features import keep_features
 from mimi_lightning.data.miniature import make_miniature
-from mimi_lightning.errors import ConfigError, Terminated
+from mimi_lightning.errors import ConfigError, MimiError, Terminated
 from mimi_lightning.loggers import finish, log_results
 from mimi_lightning.memory import keep_memory
 from mimi_lightning.models.targets import TargetScale
@@ -39,6 +40,9 @@ ELSEWHERE = ("quota", "features", "views", "feature_store")
 # Groups of which a model is made, beside its backbone.
 PARTS = ("mapper", "gauge", "labels", "objective", "tasks", "optimizer", "scheduler")
 
+# What torch says, in words of its libraries, where another process of several is gone.
+LOST = re.compile("gloo|nccl|TCPStore|connection (closed|reset)", re.IGNORECASE)
+
 
 def train(cfg: DictConfig) -> None:
     """Train, test and report one split; `config.check` has passed the configuration.
@@ -57,7 +61,7 @@ def train(cfg: DictConfig) -> None:
         with quiet(), slurm.warned(), run.held() if leads() else nullcontext():
             if leads():
                 run.enter(settings)
-            if settings["overwrite"] or not run.finished:
+            if settings["overwrite"] or not run.covers(settings):
                 _run(run, settings)
             if leads():
                 show_results(run)
@@ -76,6 +80,7 @@ def _run(run: RunFolder, settings: Settings) -> None:
     # Only now: building datasets or a cache, which happens once, may draw random numbers.
     lightning.seed_everything(settings["seed"], workers=True, verbose=False)
     model = make_model(settings, data, old)
+    model.configure_optimizers()  # which refuses rates and schedules that make no sense
     trainer = _make_trainer(run, settings)
     if leads():  # not before: a combination of parts that is refused leaves nothing of itself
         run.record(settings, data.table[["dataset", "image", "part", "mos"]])
@@ -101,6 +106,15 @@ def _run(run: RunFolder, settings: Settings) -> None:
             run.former.unlink(missing_ok=True)
     except SIGTERMException as stop:
         raise Terminated(f"The state of {run.path} is saved. The same command goes on from there.") from stop
+    except MisconfigurationException as error:
+        raise ConfigError(f"The trainer cannot go on with this configuration: {error}") from error
+    except RuntimeError as error:
+        if trainer.world_size == 1 or not LOST.search(str(error)):
+            raise
+        raise MimiError(
+            "Another process of this training has ended: look above for what it said. When that is mended, the same "
+            "command goes on from where it was."
+        ) from error
     except SystemExit as stop:  # how Lightning ends on Ctrl-C
         raise KeyboardInterrupt from stop
     finally:

@@ -88,7 +88,7 @@ def test_scenes_of_a_file_beside_the_datasets(tmp_path):
     file.write_text("dataset,reference,scenes\na,r,animal;plant\n")
     assert add_scenes(table, file)["scenes"].tolist() == ["animal;plant", "night", ""]
     file.write_text("dataset,image\n")
-    with pytest.raises(DatasetError, match=r"scenes\.csv lacks the column reference, scenes"):
+    with pytest.raises(DatasetError, match=r"scenes\.csv has no column .reference"):
         add_scenes(table, file)
 
 

@@ -159,3 +159,51 @@ def test_an_unknown_part_is_refused(folder):
     options = {"file": "t.csv", "image": "name", "mos": "MOS", "part": "set"}
     with pytest.raises(DatasetError, match=r"row 2 has a part other than train, val, test \(image 'b\.png'"):
         read_annotations("own", "mimi_lightning.data.owners.table.read", folder, "", options)
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("name;mos\nä 1.png;3,5\nb/2.png;4,25\n", "utf-8"),
+        ("name;mos\nä 1.png;3,5\nb\\2.png;4,25\n", "utf-16"),
+        ("name\tmos\n.\\ä 1.png\t3,5\nb\\2.png\t4,25\n", "latin-1"),
+        ("name,mos\nä 1.png,3.5\nb/2.png,4.25\n", "utf-8-sig"),
+    ],
+)
+def test_tables_are_read_as_spreadsheets_of_any_country_write_them(tmp_path, text, encoding):
+    pictures(tmp_path, ["ä 1.png", "b/2.png"])
+    (tmp_path / "labels.csv").write_bytes(text.encode(encoding))
+    options = {"file": "labels.csv", "image": "name", "mos": "mos"}
+    table = read_annotations("own", "mimi_lightning.data.owners.table.read", tmp_path, "nowhere", options)
+    assert table[["image", "mos"]].to_numpy().tolist() == [["b/2.png", 4.25], ["ä 1.png", 3.5]]
+
+
+def test_decimal_commas_between_commas_are_explained(tmp_path):
+    (tmp_path / "labels.csv").write_text("name,mos\na.png,3,5\n")
+    with pytest.raises(DatasetError, match=r"more cells than its first line\. Decimal commas need another"):
+        read(tmp_path, file="labels.csv", image="name", mos="mos")
+
+
+def test_scores_before_names_may_have_decimal_commas(tmp_path):
+    pictures(tmp_path, ["a.png"])
+    (tmp_path / "labels.txt").write_text("3,5 a.png\n")
+    assert read(tmp_path, file="labels.txt", image=1, mos=0).to_numpy().tolist() == [["a.png", "3.5"]]
+
+
+def test_labels_may_be_in_many_files(tmp_path):
+    pictures(tmp_path, ["a.png", "b.png"])
+    (tmp_path / "labels").mkdir()
+    for name in "ba":
+        (tmp_path / "labels" / f"{name}.txt").write_text(f"{name}.png,1{name == 'b':d}\n")
+    assert read(tmp_path, file="labels/*.txt", image=0, mos=1)["mos"].tolist() == ["10", "11"]
+    with pytest.raises(DatasetError, match="There is no label file"):
+        read(tmp_path, file="labels/*.csv", image=0, mos=1)
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [({"image": 0, "mos": 1, "mso": 1}, "table has no key mso: expected file, image"), ({"image": 0}, "lacks mos")],
+)
+def test_keys_of_a_table_are_checked(tmp_path, columns, message):
+    with pytest.raises(DatasetError, match=message):
+        read(tmp_path, file="labels.txt", **columns)

@@ -222,10 +222,14 @@ class TestLive:
 
     def test_realigned_scores_are_preferred(self, folder):
         assert "std" not in live.read(folder)
+        assert live.read(folder).attrs["notes"] == [
+            "The scores are those of the older dmos.mat: there is no dmos_realigned.mat."
+        ]
         labels = {"dmos_new": np.full((1, 19), 7.0), "orgs": np.zeros((1, 19)), "dmos_std": np.full((1, 19), 2.0)}
         savemat(folder / "dmos_realigned.mat", labels)
         assert set(live.read(folder)["mos"]) == {live.WORST - 7}
         assert set(live.read(folder)["std"]) == {2.0}
+        assert not live.read(folder).attrs
 
     def test_vectors_of_different_lengths_are_refused(self, folder):
         savemat(folder / "dmos.mat", {"dmos": np.zeros((1, 19)), "orgs": np.zeros((1, 18))})
@@ -339,6 +343,19 @@ class TestClive:
         picture(folder / "Images/trainingImages/t1.bmp")
         picture(folder / "Images/trainingImages/t2.bmp")
         assert clive.read(folder)["mos"].tolist() == [10.0, 30.0]
+
+    def test_training_pictures_among_the_others_are_left_out_and_named(self, folder):
+        assert "notes" not in clive.read(folder).attrs
+        picture(folder / "Images/t1.bmp")
+        picture(folder / "Images/t2.bmp")
+        table = clive.read(folder)
+        assert table["mos"].tolist() == [10.0, 30.0]
+        assert "Images holds t1.bmp, t2.bmp, which trained the raters" in table.attrs["notes"][0]
+
+    def test_what_systems_leave_is_no_picture(self, folder):
+        (folder / "Images/._3.bmp").write_text("resource fork")
+        (folder / "Images/Thumbs.db").write_text("thumbnails")
+        assert len(clive.read(folder)) == 2
 
     def test_names_tell_training_pictures_without_their_folder(self, folder):
         assert clive.read(folder)["image"].tolist() == ["Images/3.bmp", "Images/12.JPG"]

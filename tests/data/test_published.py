@@ -223,3 +223,12 @@ def test_the_real_lists_have_their_published_sizes(published, protocol, home, da
     parts = assign_parts(annotations, tmp_path, {dataset: folder}, 1, Protocol(protocol, tmp_path, 1, lists))
     assert tuple(parts.table["part"].value_counts()[["train", "val", "test"]]) == SIZES[dataset][protocol]
     assert parts.left_out == {}
+
+
+def test_nearly_all_images_train_for_a_final_model_whatever_a_dataset_brings(tmp_path):
+    table = annotations(tmp_path)
+    parts = {split: assign(tmp_path, table.assign(part="test"), "all", split) for split in (1, 2)}
+    assert parts[1].table["part"].value_counts().to_dict() == {"train": 18, "val": 1, "test": 1}
+    assert parts[1].sources == {"live": "all-1"}
+    assert parts[1].sha256 != parts[2].sha256
+    assert (tmp_path / "splits" / "all" / "generated-1" / "live.csv").is_file()

@@ -189,3 +189,45 @@ def test_weights_that_nobody_published():
         ConfigError, match=r"pretrained weights of test_vit4 cannot be had: No pretrained weights exist"
     ):
         make_backbone("test_vit4", "pretrained")
+
+
+@pytest.mark.parametrize("name", ["efficientnet_lite0", "mobilenetv3_small_050"])
+def test_nothing_stands_behind_the_chosen_level(name):
+    backbone = make_backbone(name, "none", -2)
+    backbone(PICTURE).maps.sum().backward()
+    assert all(parameter.grad is not None for parameter in backbone.parameters())
+
+
+def test_weights_of_former_versions_have_the_blocks_behind_and_still_load():
+    whole = timm.create_model("tf_efficientnet_lite0", features_only=True, out_indices=(-2,))
+    backbone = make_backbone("efficientnet_lite0", "none", -2).eval()
+    old = {f"features.{key}": value for key, value in whole.state_dict().items()}
+    old |= {"mean": backbone.mean, "std": backbone.std}
+    backbone.load_state_dict(old)
+    pixels = torch.rand(1, 3, 64, 64)
+    torch.testing.assert_close(backbone.see(pixels).maps, whole.eval()(pixels)[0])
+    with pytest.raises(RuntimeError, match="Unexpected key"):
+        backbone.load_state_dict({**old, "features.blocks.x": old["mean"]})
+
+
+@pytest.mark.parametrize(
+    ("name", "stage", "message"),
+    [
+        ("resnet18", -5, "backbone.stage=-5: resnet18 has levels -4 to -1"),
+        ("vgg16", -6, "backbone.stage=-6: vgg16 has levels -5 to -1"),
+        ("efficientnet_lite0", -6, "backbone.stage=-6: tf_efficientnet_lite0 has fewer levels"),
+        ("vit_tiny_patch16_224", -13, "backbone.stage=-13: vit_tiny_patch16_224 has blocks -12 to -1"),
+        ("swin_tiny_patch4_window7_224", -1, "gives no feature maps .* of pictures of any size"),
+    ],
+)
+def test_levels_and_networks_that_do_not_serve_are_named(name, stage, message):
+    with pytest.raises(ConfigError, match=message):
+        make_backbone(name, "none", stage)
+
+
+def test_a_file_of_something_else_holds_no_weights(tmp_path):
+    (tmp_path / "text.pth").write_text("hello")
+    torch.save([1, 2], tmp_path / "list.pth")
+    for file, message in (("text.pth", "cannot read it as a state dict.$"), ("list.pth", "it holds no state dict.$")):
+        with pytest.raises(ConfigError, match=message):
+            make_backbone("resnet18", str(tmp_path / file))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,15 @@ def _make_miniature(args: argparse.Namespace) -> int:
     folder = make_miniature(args.folder, photos=args.photos, seed=args.seed, side=args.side, coverage=args.coverage)
     print(f"Miniature datasets: {folder}")
     print(f"Their hidden quality, in JOD: {folder / 'hidden_quality.csv'}")
-    print(f"Train on them: {PROGRAM} paths.datasets={folder} view.train.crop={args.side}")
+    # As the demo trains, which needs no download either.
+    words = [
+        "experiment=demo",
+        "data=owners",
+        f"paths.datasets={folder}",
+        f"view.train.crop={args.side}",
+        "data.quota=4",
+    ]
+    print(f"Train on them: {PROGRAM} {shlex.join(words)}")
     return 0
 
 
@@ -99,7 +108,13 @@ def _compare(args: argparse.Namespace) -> int:
 
     if args.splits not in config.SPLITS[1:]:
         raise ConfigError(f"--splits {args.splits}: expected 2 to {config.SPLITS[-1]}.")
-    if len(config.load(args.overrides, args.config_dir).datasets) < 2:
+    asked = config.load(args.overrides, args.config_dir)
+    if "freeze" not in asked.backbone:
+        raise ConfigError(
+            f"data compare needs what a frozen backbone sees, and {asked.backbone.name} cannot be divided before its "
+            "head: choose another, such as backbone=resnet50."
+        )
+    if len(asked.datasets) < 2:
         raise ConfigError("data compare needs two datasets or more: dataset=[live,csiq].")
     words = ["backbone.freeze=all", "backbone.pool=mean_std", *args.overrides]
     settings = OmegaConf.to_container(config.load(words, args.config_dir), resolve=True)

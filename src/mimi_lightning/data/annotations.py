@@ -25,6 +25,7 @@ import pandas as pd
 
 from mimi_lightning.data.names import Folder, plain_name
 from mimi_lightning.data.owners.folder import leaves_folder
+from mimi_lightning.data.owners.sheets import read_csv
 from mimi_lightning.errors import DatasetError
 
 ANNOTATION_COLUMNS = ("dataset", "image", "mos", "std", "reference", "distortion", "level", "scenes", "part")
@@ -58,7 +59,12 @@ def read_annotations(
     if not folder.is_dir():
         raise DatasetError(f"Dataset '{name}': there is no folder {folder}. {remedy}")
     try:
-        return complete(read(folder, **(options or {})), name, folder)
+        rows = read(folder, **(options or {}))
+        if not isinstance(rows, pd.DataFrame):
+            raise DatasetError(f"reader {reader} gives no table.")
+        return complete(rows, name, folder)
+    except TypeError as error:  # a key of `table` that the reader does not have, or no reader at all
+        raise DatasetError(f"Dataset '{name}': reader {reader} cannot be called so: {error}") from error
     except DatasetError as error:
         raise DatasetError(f"Dataset '{name}': {error} {remedy}") from error
 
@@ -72,7 +78,8 @@ def complete(rows: pd.DataFrame, name: str, source: Path) -> pd.DataFrame:
         source: the dataset's folder, in which files are found by any spelling of their names; named in errors.
 
     Returns:
-        The table with all `ANNOTATION_COLUMNS`, ordered by image.
+        The table with all `ANNOTATION_COLUMNS`, ordered by image; `attrs` of what the reader returned, of which `notes`
+        are for people.
 
     Raises:
         DatasetError: no rows, a column absent, an image without a name or listed twice, a score that is not finite, a
@@ -98,7 +105,9 @@ def complete(rows: pd.DataFrame, name: str, source: Path) -> pd.DataFrame:
     outside = leaves_folder(source, pd.unique(spelt[["image", "reference"]].to_numpy().ravel()))
     for column in ("image", "reference"):
         _refuse(spelt[column].map(outside), table, source, f"a file outside the folder as its {column}")
-    return spelt[list(ANNOTATION_COLUMNS)].sort_values("image", ignore_index=True)
+    table = spelt[list(ANNOTATION_COLUMNS)].sort_values("image", ignore_index=True)
+    table.attrs = dict(rows.attrs)
+    return table
 
 
 def check_range(name: str, mos: pd.Series, ends: Sequence[float]) -> None:
@@ -137,10 +146,7 @@ def add_scenes(annotations: pd.DataFrame, file: Path) -> pd.DataFrame:
     """
     if not file.is_file():
         return annotations
-    table = pd.read_csv(file, dtype=str, keep_default_na=False)
-    absent = {"dataset", "reference", "scenes"} - set(table.columns)
-    if absent:
-        raise DatasetError(f"{file} lacks the column {', '.join(sorted(absent))}.")
+    table = read_csv(file, ("dataset", "reference", "scenes"), dtype=str, keep_default_na=False)
     known = {(row.dataset, plain_name(row.reference)): row.scenes for row in table.itertuples()}
     keys = zip(annotations["dataset"], annotations["reference"].map(plain_name), annotations["scenes"], strict=True)
     return annotations.assign(scenes=[known.get((dataset, reference), own) for dataset, reference, own in keys])

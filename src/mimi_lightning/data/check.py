@@ -17,6 +17,7 @@ import pandas as pd
 from mimi_lightning.data.annotations import PARTS, add_scenes, check_range, read_annotations
 from mimi_lightning.data.decode import read_image
 from mimi_lightning.data.near import find_near
+from mimi_lightning.data.owners.folder import is_leaving
 from mimi_lightning.data.partitions import Parts, Protocol, assign_parts
 from mimi_lightning.data.splits import assign_contents, find_leaks
 from mimi_lightning.errors import DatasetError, ScoreError
@@ -48,6 +49,7 @@ class Finding:
         left_out: number of images in no part.
         distortions: share of images with a distortion label.
         scenes: share of images with scene labels.
+        notes: what one should know, such as which of two label files was read.
         problems: what has to be mended.
     """
 
@@ -68,6 +70,7 @@ class Finding:
     left_out: int = 0
     distortions: float = 0.0
     scenes: float = 0.0
+    notes: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
 
@@ -148,13 +151,16 @@ def _read_labels(finding: Finding, datasets: Mapping[str, Mapping[str, Any]], ro
     if not finding.present:
         return None
     dataset = datasets[finding.dataset]
+    folder = root / dataset["folder"]
+    if leavings := sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if is_leaving(path.name)):
+        finding.notes.append(f"{len(leavings):,} files that a system left are ignored, such as {leavings[0]}.")
     try:
-        return read_annotations(
-            finding.dataset, dataset["reader"], root / dataset["folder"], dataset["url"], dataset.get("table")
-        )
+        table = read_annotations(finding.dataset, dataset["reader"], folder, dataset["url"], dataset.get("table"))
     except DatasetError as error:
         finding.problems.append(str(error))
         return None
+    finding.notes += table.attrs.pop("notes", [])
+    return table
 
 
 def _read_pictures(

@@ -38,10 +38,15 @@ def _screen(finding: Finding, split: int) -> Panel:
     facts.add_column(overflow="fold")
     for name, value in _facts(finding, split):
         facts.add_row(name, value)
+    notes = [Text(note, style="yellow") for note in finding.notes]
     problems = [Text(f"✗ {problem}", style="bold red") for problem in finding.problems]
     title = f"[bold]{finding.dataset}[/bold]  {finding.folder}"
     return Panel(
-        Group(facts, *problems), title=title, title_align="left", border_style="red" if problems else "green", width=100
+        Group(facts, *notes, *problems),
+        title=title,
+        title_align="left",
+        border_style="red" if problems else "green",
+        width=100,
     )
 
 

@@ -11,7 +11,15 @@ import pandas as pd
 
 from mimi_lightning.config import SPLITS
 from mimi_lightning.data.published import read_lists, read_official, read_own
-from mimi_lightning.data.splits import SPLIT_COLUMNS, assign_contents, check_leaks, fingerprint, partition
+from mimi_lightning.data.splits import (
+    FINAL,
+    SHARES,
+    SPLIT_COLUMNS,
+    assign_contents,
+    check_leaks,
+    fingerprint,
+    partition,
+)
 from mimi_lightning.errors import DatasetError
 
 
@@ -23,7 +31,8 @@ class Protocol:
     decides; what it does not speak of is drawn.
 
     Args:
-        protocol: `generated`, `official` (by the owners), `liqe` or `mimi_cnn` (by lists).
+        protocol: `generated`, `official` (by the owners), `liqe` or `mimi_cnn` (by lists), or `all`, which draws
+            nearly all images into train, also where a dataset brings a partition.
         store: folder of the generated partitions.
         seed: of the generated partitions.
         lists: folder of the published lists.
@@ -38,6 +47,8 @@ class Protocol:
         self, annotations: pd.DataFrame, folder: Path, splits: Iterable[int] = SPLITS
     ) -> tuple[str, pd.DataFrame | None]:
         """Name the source of one dataset's partition and read these splits of it; None when it must be drawn."""
+        if self.protocol == "all":
+            return f"all-{self.seed}", None
         if (own := read_own(annotations)) is not None:
             return "own", own
         if self.protocol == "official" and (official := read_official(annotations, folder)) is not None:
@@ -56,7 +67,7 @@ class Parts:
     Args:
         table: annotations with `part` train, val or test, and the labels that the lists add.
         partition: of the same images: dataset, image, content, split01..split10.
-        sources: of each dataset: liqe, mimi_cnn, official, own or generated-SEED.
+        sources: of each dataset: liqe, mimi_cnn, official, own, generated-SEED or all-SEED.
         left_out: images of each dataset that the split does not name.
         sha256: fingerprint of the split.
     """
@@ -106,9 +117,10 @@ def assign_parts(
     drawn = [name for name, (_, published) in found.items() if published is None]
     if drawn:
         # Beside published partitions others are drawn than without: they are stored apart.
-        store = Path(protocol.store) / ("" if given is None else protocol.protocol)
+        all_train = protocol.protocol == "all"
+        store = Path(protocol.store) / (protocol.protocol if all_train or given is not None else "")
         rest = annotations[annotations["dataset"].isin(drawn)]
-        tables.append(partition(rest, root, folders, store, protocol.seed, given))
+        tables.append(partition(rest, root, folders, store, protocol.seed, given, FINAL if all_train else SHARES))
     else:
         check_leaks(given)
     sources = {name: source for name, (source, _) in found.items()}

@@ -21,10 +21,12 @@ import pandas as pd
 from mimi_lightning.config import SPLITS
 from mimi_lightning.data.decode import read_image
 from mimi_lightning.data.names import plain_name
+from mimi_lightning.data.owners.sheets import read_csv
 from mimi_lightning.errors import DatasetError
 from mimi_lightning.files import aside
 
 SHARES = {"train": 0.7, "val": 0.1, "test": 0.2}
+FINAL = {"train": 0.9, "val": 0.05, "test": 0.05}  # of a model to be used
 SPLIT_COLUMNS = [f"split{split:02d}" for split in SPLITS]
 HASH_LINE = "# sha256 "
 
@@ -66,6 +68,7 @@ def partition(
     store: Path,
     seed: int,
     given: pd.DataFrame | None = None,
+    shares: Mapping[str, float] = SHARES,
 ) -> pd.DataFrame:
     """Read the stored partitions of the datasets, making those that are not there yet.
 
@@ -79,6 +82,7 @@ def partition(
         store: folder of the stored partitions, one CSV a dataset.
         seed: of the shuffles.
         given: partitions of other datasets, columns as returned; contents shared with them follow them as well.
+        shares: of the contents, by part.
 
     Returns:
         The annotations' rows with the columns dataset, image, content and split01..split10 (train, val or test).
@@ -96,7 +100,7 @@ def partition(
             contents = assign_contents(rows, root, folders)
             before = [table for table in (given, *tables.values()) if table is not None]
             drawn = pd.concat([t[["content", *SPLIT_COLUMNS]] for t in before]) if before else pd.DataFrame()
-            tables[dataset] = _draw(rows, contents, drawn, seed)
+            tables[dataset] = _draw(rows, contents, drawn, seed, shares)
             _write(tables[dataset], store / f"generated-{seed}" / f"{dataset}.csv")
     table = pd.concat([tables[name].assign(dataset=name) for name in sorted(tables)])
     check_leaks(table if given is None else pd.concat([given, table]))
@@ -137,7 +141,9 @@ def fingerprint(table: pd.DataFrame, split: int) -> str:
     return hashlib.sha256("\n".join("\t".join(row) for row in rows).encode()).hexdigest()
 
 
-def _draw(rows: pd.DataFrame, contents: pd.Series, drawn: pd.DataFrame, seed: int) -> pd.DataFrame:
+def _draw(
+    rows: pd.DataFrame, contents: pd.Series, drawn: pd.DataFrame, seed: int, shares: Mapping[str, float]
+) -> pd.DataFrame:
     dataset = rows["dataset"].iloc[0]
     names = sorted(contents.unique())
     if len(names) < 3:
@@ -148,14 +154,14 @@ def _draw(rows: pd.DataFrame, contents: pd.Series, drawn: pd.DataFrame, seed: in
     for split, column in zip(SPLITS, SPLIT_COLUMNS, strict=True):
         fixed = drawn.dropna(subset=[column]).set_index("content")[column].to_dict() if len(drawn) else {}
         order = np.random.default_rng([seed, split, zlib.crc32(dataset.encode())]).permutation(names)
-        table[column] = contents.map(_deal(order, {name: fixed[name] for name in names if name in fixed}))
+        table[column] = contents.map(_deal(order, {name: fixed[name] for name in names if name in fixed}, shares))
     return table
 
 
-def _deal(names: np.ndarray, fixed: Mapping[str, str]) -> dict[str, str]:
+def _deal(names: np.ndarray, fixed: Mapping[str, str], shares: Mapping[str, float]) -> dict[str, str]:
     """Give each content to the part that is empty or else lacks most of its share, the fixed ones first."""
-    lacking = {part: share * len(names) for part, share in SHARES.items()}
-    parts, empty = dict(fixed), SHARES.keys() - set(fixed.values())
+    lacking = {part: share * len(names) for part, share in shares.items()}
+    parts, empty = dict(fixed), shares.keys() - set(fixed.values())
     for part in fixed.values():
         lacking[part] -= 1
     rest = [name for name in names if name not in parts] if parts else names.tolist()
@@ -178,10 +184,7 @@ def _deal(names: np.ndarray, fixed: Mapping[str, str]) -> dict[str, str]:
 def _read_contents(path: Path) -> dict[tuple[str, str], str]:
     if not path.is_file():
         return {}
-    table = pd.read_csv(path, dtype=str)
-    absent = {"dataset", "reference", "content"} - set(table.columns)
-    if absent:
-        raise DatasetError(f"{path} lacks the column {', '.join(sorted(absent))}.")
+    table = read_csv(path, ("dataset", "reference", "content"), dtype=str)
     return {(row.dataset, plain_name(row.reference)): row.content for row in table.itertuples()}
 
 

@@ -59,6 +59,8 @@ def read_predictions(file: Path) -> pd.DataFrame:
         raise ScoreError(f"{file} cannot be read as a table: {error}") from error
     if absent := [column for column in NEEDED if column not in table]:
         raise ScoreError(f"{file} has no column '{absent[0]}'; it needs {', '.join(NEEDED)}.")
+    if not isinstance(table.index, pd.RangeIndex):  # pandas takes what is too much in a row for its name
+        raise ScoreError(f"{file} has rows with more cells than its header.")
     if table.empty:
         raise ScoreError(f"{file} holds no rows.")
     table = table.assign(**{column: None for column in PREDICTION_COLUMNS if column not in table})

@@ -14,9 +14,11 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from mimi_lightning.config import conf_dir, split_folder
-from mimi_lightning.errors import ConfigError, ScoreError
+from mimi_lightning.errors import ConfigError, MimiError, ScoreError
 from mimi_lightning.evaluation.predictions import ROW, UNSEEN, read_predictions
 from mimi_lightning.run_folder import SETTINGS, RunFolder
+
+# What a report asks of a run.
 
 
 @dataclass(frozen=True)
@@ -207,7 +209,7 @@ def read_run(folder: RunFolder) -> Run:
         split = settings["split"]
         run = Run(folder, metrics["run"].removesuffix(f"/{split_folder(split)}"), split, settings, metrics)
         _probe(run)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, YAMLError, OmegaConfBaseException) as error:
+    except (MimiError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         fault = f"{type(error).__name__}: {error}".partition("\n")[0]
         raise ScoreError(f"{folder.path} holds a damaged run, which is left out ({fault})") from error
     return run

@@ -11,6 +11,8 @@ import torch
 import torchvision
 from safetensors.torch import load_file
 from timm.models import is_model_in_modules
+from timm.models.efficientnet import EfficientNetFeatures
+from timm.models.mobilenetv3 import MobileNetV3Features
 from torch import Tensor, nn
 
 from mimi_lightning.errors import ConfigError
@@ -97,6 +99,8 @@ def make_backbone(name: str, weights: str, stage: int = -1) -> Backbone:
     try:
         return MAKERS.get(name, _timm)(name, weights, stage).to(memory_format=torch.channels_last)
     except (OSError, RuntimeError) as error:  # no network; no such weights, or of another shape
+        if "features_only" in str(error):
+            raise ConfigError(f"backbone.name={name}: timm's network gives no feature maps. Choose another.") from error
         raise ConfigError(
             f"The {weights} weights of {name} cannot be had: {error}\n"
             "Without network set backbone.weights=FILE, or none to start from random weights."
@@ -106,6 +110,7 @@ def make_backbone(name: str, weights: str, stage: int = -1) -> Backbone:
 def _resnet(name: str, weights: str, stage: int) -> Backbone:
     model = _torchvision(name, weights)
     layers = [model.layer1, model.layer2, model.layer3, model.layer4]
+    _check_stage(name, stage, len(layers))
     kept = layers[: len(layers) + 1 + stage]
     channels = list(kept[-1].parameters())[-1].shape[0]
     return Backbone(nn.Sequential(model.conv1, model.bn1, model.relu, model.maxpool, *kept), channels, *IMAGENET)
@@ -115,6 +120,7 @@ def _vgg16(name: str, weights: str, stage: int) -> Backbone:
     """All of its features by default, the last max-pooling included; `vgg16_cut` ends just before a pooling."""
     layers = _torchvision("vgg16", weights).features
     pools = [i for i, layer in enumerate(layers) if isinstance(layer, nn.MaxPool2d)]
+    _check_stage(name, stage, len(pools))
     kept = layers[: pools[stage] + (name == "vgg16")]
     return Backbone(kept, list(kept.parameters())[-1].shape[0], *IMAGENET)
 
@@ -133,11 +139,53 @@ def _timm(name: str, weights: str, stage: int) -> Backbone:
         raise ConfigError(f"backbone.name={name}: neither torchvision's list here nor timm has it.{hint}")
     if is_model_in_modules(name, TRANSFORMERS):
         return _transformer(name, weights, stage)
-    model = timm.create_model(name, pretrained=weights in DOWNLOADED, features_only=True, out_indices=(stage,))
+    try:
+        model = timm.create_model(name, pretrained=weights in DOWNLOADED, features_only=True, out_indices=(stage,))
+    except (AssertionError, IndexError) as error:
+        raise ConfigError(f"backbone.stage={stage}: {name} has fewer levels of feature maps.") from error
     if weights not in (*DOWNLOADED, "none"):
         _load(model, _read(weights), weights)
+    if isinstance(model, EfficientNetFeatures | MobileNetV3Features):
+        _cut(model)
     config = model.pretrained_cfg
-    return Backbone(model, model.feature_info.channels()[-1], config["mean"], config["std"])
+    backbone = Backbone(model, model.feature_info.channels()[-1], config["mean"], config["std"])
+    _refuse_rigid(name, backbone)
+    return backbone
+
+
+def _cut(model: EfficientNetFeatures | MobileNetV3Features) -> None:
+    """Drop the blocks behind the chosen level, which timm keeps: parameters without use, that DDP would wait for."""
+    kept = max(model._stage_out_idx)  # the stem is 0
+    idle = tuple(f"blocks.{block}." for block in range(kept, len(model.blocks)))
+    model.blocks = model.blocks[:kept]
+
+    def forget(_: nn.Module, state: dict[str, Tensor], prefix: str, *__: object) -> None:
+        """Checkpoints of earlier versions have these blocks."""
+        for key in [key for key in state if key.removeprefix(prefix).startswith(idle)]:
+            del state[key]
+
+    model.register_load_state_dict_pre_hook(forget)
+
+
+@torch.no_grad()
+def _refuse_rigid(name: str, backbone: Backbone) -> None:
+    """Refuse a network that takes pictures of one size alone, or gives something else than maps."""
+    try:
+        maps = backbone.eval()(torch.zeros(1, 3, 96, 128, dtype=torch.uint8)).maps
+        fits = maps.ndim == 4 and maps.shape[1] == backbone.channels
+    except (AssertionError, RuntimeError, TypeError, ValueError):
+        fits = False
+    backbone.train()
+    if not fits:
+        raise ConfigError(
+            f"backbone.name={name}: timm's network gives no feature maps [channels, height, width] of pictures of any "
+            "size. Choose a convolutional one, such as convnext_tiny, or a transformer of docs/backbones.md."
+        )
+
+
+def _check_stage(name: str, stage: int, levels: int, word: str = "levels") -> None:
+    if not -levels <= stage <= -1:
+        raise ConfigError(f"backbone.stage={stage}: {name} has {word} -{levels} to -1.")
 
 
 def _transformer(name: str, weights: str, stage: int) -> Backbone:
@@ -145,8 +193,7 @@ def _transformer(name: str, weights: str, stage: int) -> Backbone:
     model = timm.create_model(
         name, pretrained=weights in DOWNLOADED, num_classes=0, dynamic_img_size=True, dynamic_img_pad=True
     )
-    if not -len(model.blocks) <= stage <= -1:
-        raise ConfigError(f"backbone.stage={stage}: {name} has blocks -{len(model.blocks)} to -1.")
+    _check_stage(name, stage, len(model.blocks), "blocks")
     if weights not in (*DOWNLOADED, "none"):
         convert = sys.modules[type(model).__module__].checkpoint_filter_fn
         _load(model, convert(_read(weights), model), weights)
@@ -176,10 +223,16 @@ def _read(file: str) -> dict[str, Tensor]:
     if not Path(file).is_file():
         words = ", ".join((*DOWNLOADED, "none"))
         raise ConfigError(f"backbone.weights={file}: expected {words}, or a file; there is no such file.")
-    if file.endswith(".safetensors"):
-        return load_file(file)
-    state = torch.load(file, map_location="cpu", weights_only=True)
-    return state.get("state_dict", state)
+    try:
+        if file.endswith(".safetensors"):
+            return load_file(file)
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # of many kinds; the words of some advise to run what a file of strangers holds
+        raise ConfigError(f"backbone.weights={file}: PyTorch cannot read it as a state dict.") from error
+    state = state.get("state_dict", state) if isinstance(state, dict) else None
+    if not (state and all(isinstance(value, Tensor) for value in state.values())):
+        raise ConfigError(f"backbone.weights={file}: it holds no state dict.")
+    return state
 
 
 def _load(model: nn.Module, state: dict[str, Tensor], file: str) -> None:

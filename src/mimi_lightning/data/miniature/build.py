@@ -111,7 +111,8 @@ def _is_complete(folder: Path, parameters: Mapping[str, object]) -> bool:
     different = [name for name, value in parameters.items() if found.get(name) != value]
     if different:
         listing = ", ".join(f"{name} {found.get(name)} instead of {parameters[name]}" for name in different)
-        raise DatasetError(f"{folder} holds miniature datasets of other parameters: {listing}. {remedy}")
+        as_it_is = f"To train on it as it is: paths.datasets={folder} view.train.crop={found.get('side')}"
+        raise DatasetError(f"{folder} holds miniature datasets of other parameters: {listing}. {remedy} {as_it_is}")
     for name, digest in labels.items():
         if not (folder / name).is_file() or _sha256(folder / name) != digest:
             raise DatasetError(f"{folder / name} is missing or was changed after it was built. {remedy}")

@@ -30,14 +30,21 @@ def read(folder: Path) -> pd.DataFrame:
     }
     require_equal_lengths(labels.parent, **rows)
     table = pd.DataFrame(rows)
-    table = table[~table["image"].map(_training_pictures(folder))]
-    match_pictures(labels, folder / "Images", table["image"].tolist(), list_pictures(folder / "Images"))
-    return table.assign(image="Images/" + table["image"])
+    training = _training_pictures(folder)
+    table = table[~table["image"].isin(training | set(filter(TRAINING_NAME.fullmatch, table["image"])))]
+    pictures = list_pictures(folder / "Images")
+    rated = [name for name in pictures if name not in training and not TRAINING_NAME.fullmatch(name)]
+    match_pictures(labels, folder / "Images", table["image"].tolist(), rated)
+    table = table.assign(image="Images/" + table["image"])
+    if misplaced := sorted({*pictures} - {*rated}):
+        table.attrs["notes"] = [
+            f"Images holds {', '.join(misplaced)}, which trained the raters and belong into Images/trainingImages: "
+            "they are left out."
+        ]
+    return table
 
 
-def _training_pictures(folder: Path):
-    """Tell training pictures by their folder, or by their names t1.bmp, t2.bmp, ... where it was not unpacked."""
+def _training_pictures(folder: Path) -> set[str]:
+    """Names of those in their own folder; where it was not unpacked, t1.bmp, t2.bmp, ... are known by their names."""
     training = folder / "Images" / "trainingImages"
-    if training.is_dir():
-        return set(list_pictures(training)).__contains__
-    return lambda name: TRAINING_NAME.fullmatch(name) is not None
+    return set(list_pictures(training)) if training.is_dir() else set()

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Collection, Iterable
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from mimi_lightning.data.names import plain_name
 from mimi_lightning.errors import DatasetError
 
+# What systems leave in folders: macOS a companion of every file, `._img1.bmp`, and Windows its thumbnails.
+LEAVINGS = ("._*", ".DS_Store", "__MACOSX", "Thumbs.db", "desktop.ini")
 PICTURES = (".bmp", ".png", ".jpg", ".jpeg")
 
 
@@ -21,11 +24,16 @@ def label_file(folder: Path, *names: str) -> Path:
     raise DatasetError(f"There is no label file {' or '.join(str(folder / name) for name in names)}.")
 
 
+def is_leaving(name: str) -> bool:
+    """Whether a name is that of a file which a system left, not the owner."""
+    return any(fnmatchcase(name, pattern) for pattern in LEAVINGS)
+
+
 def list_pictures(folder: Path) -> list[str]:
     """List the names of the pictures in a directory in natural order (img2 before img10)."""
     if not folder.is_dir():
         raise DatasetError(f"There is no folder of pictures {folder}.")
-    names = [path.name for path in folder.iterdir() if path.suffix.lower() in PICTURES]
+    names = [path.name for path in folder.iterdir() if path.suffix.lower() in PICTURES and not is_leaving(path.name)]
     return sorted(names, key=_natural)
 
 

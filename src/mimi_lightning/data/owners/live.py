@@ -55,4 +55,7 @@ def read(folder: Path) -> pd.DataFrame:
         reference=lambda table: "refimgs/" + table["reference"],
         mos=lambda table: WORST - table["dmos"],
     )
-    return rows[rows["orgs"] == 0].drop(columns=["dmos", "orgs"])
+    rows = rows[rows["orgs"] == 0].drop(columns=["dmos", "orgs"])
+    if not realigned:
+        rows.attrs["notes"] = [f"The scores are those of the older {labels.name}: there is no dmos_realigned.mat."]
+    return rows

@@ -23,6 +23,10 @@ def read_csv(path: Path, columns: tuple[str, ...], **options: object) -> pd.Data
         table = pd.read_csv(path, **options)
     except (ValueError, OSError) as error:
         raise DatasetError(f"{path} cannot be read as CSV ({error}).") from error
+    if not isinstance(table.index, pd.RangeIndex):  # pandas takes what is too much in a row for its name
+        raise DatasetError(
+            f"{path} has rows with more cells than its first line. Decimal commas need another separator, ; or tab."
+        )
     absent = [column for column in columns if column not in table]
     if absent:
         raise DatasetError(f"{path} has no column '{absent[0]}'; it has {', '.join(map(str, table.columns))}.")
