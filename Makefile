@@ -4,7 +4,8 @@ BIN := .venv/bin
 MIMI := $(BIN)/python -m mimi_lightning
 
 .DEFAULT_GOAL := help
-.PHONY: help demo photos test fuzz mutants lint format bench bench-mappers bench-backbones bench-data bench-clip bench-gpu wheel clean
+.PHONY: help demo photos test fuzz mutants chaos lint format bench bench-mappers bench-backbones bench-data bench-rows \
+  bench-report bench-clip bench-export bench-gpu bench-score wheel clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +24,9 @@ mutants: $(BIN)/.mutants ## Change the mathematics, metrics, samplers and splits
 	$(BIN)/mutmut results
 	@$(BIN)/mutmut results --all true | awk '!/not checked/ {sub(/\.x.*/, "", $$1); all[$$1]++; dead[$$1] += /killed|timeout/} \
 	  END {for (m in all) printf "%-36s %3.0f %% of %d noticed\n", m, 100 * dead[m] / all[m], all[m]}'
+
+chaos: $(BIN)/.dev ## Kill training 50 times on two filesystems, and compare with a run that nobody killed (a quarter of an hour)
+	OMP_NUM_THREADS=1 $(BIN)/python experiments/chaos.py $(ARGS)
 
 fuzz: $(BIN)/.dev ## Draw thousands of wrong inputs, and count what becomes of them (half an hour)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz $(ARGS)
@@ -47,8 +51,20 @@ bench-backbones: $(BIN)/.dev ## Time backbones with poolings and adapters
 bench-data: $(BIN)/.dev ## Time the loader against its plain formulation, and `data check`
 	$(BIN)/python benchmarks/data.py $(ARGS)
 
+bench-rows: $(BIN)/.dev ## Time setting up datasets of up to a million rows
+	$(BIN)/python benchmarks/rows.py $(ARGS)
+
+bench-report: $(BIN)/.dev ## Time the report of three models over ten full-size splits
+	$(BIN)/python benchmarks/report.py $(ARGS)
+
 bench-clip: $(BIN)/.dev ## Time the vision-language regressor against its plain formulation (half an hour)
 	$(BIN)/python benchmarks/clip.py
+
+bench-score: $(BIN)/.dev ## Time `score` against the plain loop
+	$(BIN)/python -m benchmarks.score $(ARGS)
+
+bench-export: $(BIN)/.dev ## Time exported files of the demo's checkpoint, and tell what 8 bits cost
+	$(BIN)/python benchmarks/export.py $(ARGS)
 
 bench-gpu: $(BIN)/.dev ## Time steps and test passes of the published variants on a GPU
 	$(BIN)/python benchmarks/gpu.py $(ARGS)

@@ -17,7 +17,7 @@ from rich.table import Table
 from benchmarks.mapper import DATASETS, IMAGES, synthetic_batch
 from mimi_lightning import config
 from mimi_lightning.contracts import Gauge, Judgement, Mapper, Objective, Opinions
-from mimi_lightning.module import build
+from mimi_lightning.specs import build
 
 NAMES = [*map(str, range(DATASETS))]
 HIDDEN = 64  # width of the regressor's last hidden layer

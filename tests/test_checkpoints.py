@@ -110,6 +110,20 @@ def test_tables_of_the_first_format_end_where_they_did(given, reach):
     assert upgrade(checkpoint)["hyper_parameters"]["mapper"]["reach"] == reach
 
 
+def test_what_is_saved_by_hand_is_loaded_as_it_was_and_replaces_an_older_file(tmp_path):
+    torch.manual_seed(0)
+    model = QualityModel(**upgrade(first_format("resnet18", {}, 512))["hyper_parameters"])
+    file = tmp_path / "new" / "best.ckpt"
+    for weights in ("imagenet", "none"):
+        model.hparams.regressor["weights"] = weights
+        model.save(file)
+    assert [path.name for path in file.parent.iterdir()] == ["best.ckpt"]
+    again = QualityModel.load(file)
+    assert again.hparams == model.hparams
+    torch.testing.assert_close(again.state_dict(), model.state_dict(), rtol=0, atol=0)
+    assert goes_on(torch.load(file, weights_only=True))
+
+
 def test_this_format_is_left_as_it_is():
     checkpoint = {"format": FORMAT, "hyper_parameters": {}, "state_dict": {}}
     assert upgrade(checkpoint) == checkpoint

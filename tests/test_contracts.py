@@ -26,6 +26,7 @@ from mimi_lightning.models.mappers import (
     Embedding,
     Heads,
     Identity,
+    Joined,
     LeastSquares,
     Linear,
     Logistic,
@@ -51,6 +52,7 @@ from mimi_lightning.objectives.levels import soft_labels
 from mimi_lightning.tasks import SceneDistortion
 
 NAMES = ["csiq", "kadid", "live"]
+MAPPERS = "mimi_lightning.models.mappers"
 HALVES = (torch.nn.Module.half, torch.nn.Module.bfloat16, lambda module: module.to(torch.bfloat16))
 
 
@@ -364,6 +366,55 @@ class TestAnchoredLogistic(TestLogistic):
 
     def formula(self, mapper, q, dataset):
         return 10 * q if dataset == 0 else super().formula(mapper.free, q, dataset)
+
+
+class TestJoined(MapperContract):
+    """A line of csiq, and logistic functions of all others."""
+
+    spread = 0.3
+
+    def make(self, names, span=None):
+        lines, others = ["csiq"], [name for name in names if name != "csiq"]
+        parts = [
+            {"mapper": {"_target_": f"{MAPPERS}.{kind}"}, "datasets": own}
+            for kind, own in (("Linear", lines), ("Logistic", others))
+        ]
+        return Joined(names, span, parts)
+
+    def formula(self, mapper, q, dataset):
+        line, bounded = mapper.parts
+        if NAMES[dataset] == "csiq":
+            return TestLinear().formula(line, q, 0)
+        return TestLogistic().formula(bounded, q, dataset - 1)
+
+
+class TestJoinedWithTerms(TestJoined):
+    """A MINN, whose terms it offers, and a line of kadid."""
+
+    starts_on_the_span = False
+
+    def make(self, names, span=None):
+        minn = {"_target_": f"{MAPPERS}.MINN", "hidden": [3, 2], "cells": 12, "reach": 6.0}
+        line = {"_target_": f"{MAPPERS}.Linear"}
+        parts = [
+            {"mapper": minn, "datasets": [name for name in names if name != "kadid"]},
+            {"mapper": line, "datasets": [name for name in names if name == "kadid"]},
+        ]
+        return Joined(names, span, [part for part in parts if part["datasets"]])
+
+    def formula(self, mapper, q, dataset):
+        minn, line = mapper.parts
+        if NAMES[dataset] == "kadid":
+            return TestLinear().formula(line, q, 0)
+        m, f, g = (lambda x, r=role: minn.functions(x, torch.tensor(r * 2 + dataset // 2)) for role in range(3))
+        return m(q) + g(q + f(m(q)))
+
+    def test_its_terms_are_those_of_the_scores_that_the_part_maps(self, mapper, scores):
+        q, dataset = scores[0].float(), scores[1]
+        ends, own = torch.tensor([[0.0, 10.0]] * len(NAMES)), dataset != 1
+        expected = mapper.parts[0].learn(q[own], dataset[own] // 2, ends[:2])[1]
+        assert mapper.learn(q, dataset, ends)[1] == expected
+        assert mapper.learn(q[~own], dataset[~own], ends)[1] == {"agreement": 0, "range": 0}
 
 
 class TestMDTVSFA(MapperContract):

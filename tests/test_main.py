@@ -9,6 +9,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from mimi_lightning.__main__ import _one_message
+from mimi_lightning.errors import Terminated
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -49,6 +52,21 @@ def test_a_mistake_ends_in_one_message_and_leaves_nothing(tmp_path, words, messa
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (OSError(28, "No space left on device", "last.ckpt"), 1, "Error: last.ckpt: No space left on device."),
+        (Terminated("It goes on."), 143, "\nTold to end. It goes on."),
+        (KeyboardInterrupt(), 130, "\nInterrupted."),
+    ],
+)
+def test_what_ends_a_command_is_one_message_and_a_code(error, code, said, capsys):
+    with pytest.raises(SystemExit) as caught, _one_message():
+        raise error
+    assert caught.value.code == code
+    assert capsys.readouterr().err.startswith(said)
 
 
 def test_mistakes_are_found_before_torch_is_imported(tmp_path):

@@ -10,11 +10,11 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from mimi_lightning import train
+from mimi_lightning import processes, train
 from mimi_lightning.data.owners import csiq
 from mimi_lightning.errors import ConfigError
 from mimi_lightning.module import QualityModel
-from mimi_lightning.run_folder import RunFolder, aside, changed_keys, longer
+from mimi_lightning.run_folder import RunFolder, changed_keys, longer
 
 LONG = ["dataset=[csiq,live]", "trainer.max_epochs=4"]
 PLACE = "outputs/mimi/resnet18/split01"
@@ -136,7 +136,7 @@ def test_two_processes_do_not_write_into_one_folder(run, holder, tmp_path, monke
         with pytest.raises(ConfigError, match=r"Another process is writing into .*split01"):
             run(*words)
     assert {path.name for path in folder.iterdir()} == {".lock", "config.yaml"}
-    monkeypatch.setattr(train.rank_zero_only, "rank", 1)
+    monkeypatch.setattr(processes.rank_zero_only, "rank", 1)
     monkeypatch.setattr(train, "_run", lambda *_: print("joins"))
     run()  # is a process of the run that the other one leads
 
@@ -170,6 +170,7 @@ def settings(run, monkeypatch):
         ("splits.store", "/mnt/splits", []),
         ("datasets.live.folder", "LIVE2", []),
         ("datasets.live.url", "https://elsewhere", []),
+        ("datasets.live.licence", "ask", []),
         ("logger", {"_target_": "another"}, []),
         ("trainer.enable_progress_bar", True, []),
         ("published_splits", "liqe", []),
@@ -256,19 +257,45 @@ def test_another_mix_and_another_task_are_another_run(settings):
     assert "tasks._target_" in changed_keys(settings, {**settings, "tasks": tasks})
 
 
-def _write_half(draft):
-    draft.write_text("ne")
-    raise OSError("disk full")
+def test_a_refused_command_leaves_nothing(run, tmp_path):
+    with pytest.raises(ConfigError, match="needs the terms agreement"):
+        run("mapper=none", "objective=mimi")
+    with pytest.raises(ConfigError, match="The trainer cannot be set up"):
+        run("trainer.accelerator=abacus")
+    assert not (tmp_path / "outputs").exists()
 
 
-def test_a_file_appears_whole_or_not_at_all(tmp_path):
-    file = tmp_path / "table.csv"
-    with aside(file) as draft:
-        draft.write_text("old")
-    with pytest.raises(OSError, match="disk full"), aside(file) as draft:
-        _write_half(draft)
-    assert file.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [file]
+def test_a_folder_that_cannot_be_written_is_explained(run, tmp_path):
+    (tmp_path / "outputs").write_text("no folder")
+    with pytest.raises(ConfigError, match=r"split01: Not a directory\.\nChoose another folder.*paths\.outputs=DIR"):
+        run()
+
+
+def test_what_killed_processes_left_half_written_goes(settings, tmp_path):
+    run = RunFolder(tmp_path / "run")
+    run.last.parent.mkdir(parents=True)
+    drafts = run.path / "metrics.json.part", run.last.parent / "last.ckpt.part"
+    for draft in drafts:
+        draft.touch()
+    run.enter(settings)
+    assert not any(draft.exists() for draft in drafts)
+
+
+def test_the_state_before_is_enough_to_go_on(settings, tmp_path):
+    run = RunFolder(tmp_path / "run")
+    run.last.parent.mkdir(parents=True)
+    run.former.touch()
+    assert run.begun
+    with pytest.raises(ConfigError, match=r"but not its config\.yaml"):
+        run.enter(settings)
+
+
+def test_logs_without_a_line_are_passed_over(tmp_path):
+    for version, text in enumerate(("epoch,step\n", "")):
+        file = tmp_path / "logs" / f"version_{version}" / "metrics.csv"
+        file.parent.mkdir(parents=True)
+        file.write_text(text)
+    assert RunFolder(tmp_path).logs == [tmp_path / "logs/version_0/metrics.csv"]
 
 
 def test_a_run_may_go_on_for_more_epochs_unless_its_schedule_was_made_for_fewer(settings):

@@ -1,6 +1,7 @@
 """Training that starts from a checkpoint: what is taken over, what stays as it is, what is refused."""
 
 import json
+import math
 import shutil
 
 import pandas as pd
@@ -9,7 +10,7 @@ import torch
 from test_checkpoints import first_format
 
 from mimi_lightning.errors import ConfigError
-from mimi_lightning.module import QualityModel
+from mimi_lightning.module import MINMAX, NO_GAUGE, QualityModel
 from mimi_lightning.renamed import renamed
 from mimi_lightning.start import start_from
 
@@ -116,6 +117,17 @@ def test_the_first_format_is_a_start_too(tmp_path):
     expected = before.predict_mos(q, before.number(["live"]))
     torch.testing.assert_close(after.predict_mos(q, after.number(["live"])), expected)
     assert after.frozen == ("live",)
+
+
+def test_a_label_scale_that_nobody_knows_is_that_of_the_new_training_part():
+    parts = renamed(first_format("resnet18", {}, 512)["hyper_parameters"])
+    parts |= {"labels": MINMAX, "gauge": NO_GAUGE}
+    live = parts["datasets"]["live"]
+    before = QualityModel(**{**parts, "datasets": {**parts["datasets"], "live": {**live, "labels": [math.nan] * 2}}})
+    after = start_from(before, parts, [])
+    assert after.scale.known.tolist() == [True, True]
+    assert after.scale.labels[1].tolist() == live["labels"]
+    assert all(same_rows(before, after, "live"))
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,10 @@ from mimi_lightning.errors import ConfigError, DatasetError
 from mimi_lightning.evaluation.predictions import PREDICTION_COLUMNS, read_predictions
 from mimi_lightning.evaluation.protocol import score_run
 from mimi_lightning.metrics import srcc
-from mimi_lightning.module import QualityModel, build
+from mimi_lightning.module import QualityModel
 from mimi_lightning.results import show_results
 from mimi_lightning.run_folder import RunFolder
+from mimi_lightning.specs import build
 
 MAPPERS = sorted(path.stem for path in (config.conf_dir() / "mapper").glob("*.yaml"))
 EXPERIMENTS = sorted(path.stem for path in (config.conf_dir() / "experiment").glob("*.yaml"))
@@ -88,8 +89,9 @@ def test_a_run_leaves_all_that_a_reader_needs(run, capsys):
     assert np.asarray(Image.open(folder / "mappings.png")).std() > 5
     assert (folder / "config.yaml").is_file()
     assert (folder / "logs" / "version_0" / "metrics.csv").is_file()
+    assert f"SHA-256 `{metrics['partition']['sha256']}`" in (folder / "model_card.md").read_text()
     shown = capsys.readouterr().out
-    for word in ("weighted", "min-max labels", "predictions.csv", "best.ckpt", "mappings.png"):
+    for word in ("weighted", "min-max labels", "predictions.csv", "best.ckpt", "mappings.png", "model_card.md"):
         assert word in shown
 
 
@@ -279,6 +281,19 @@ def test_an_interrupted_run_goes_on_to_the_same_figures(run, tmp_path, monkeypat
     folder = run(rarely)
     assert metrics_of(folder)["figures"] == through["figures"]
     assert {path.name for path in (folder / "logs").iterdir()} == {"version_0", "version_1"}
+
+
+def test_every_epoch_goes_on_in_the_stream_of_batches(run, monkeypatch):
+    drawn, step = [], QualityModel.training_step
+
+    def training_step(model, batch):
+        drawn.append((model.current_epoch, batch["row"].tolist()))
+        return step(model, batch)
+
+    monkeypatch.setattr(QualityModel, "training_step", training_step)
+    run("dataset=[csiq,live]", "data.epoch=1", "data.quota=3")
+    assert [epoch for epoch, _ in drawn] == [0, 1]
+    assert not {*drawn[0][1]} & {*drawn[1][1]}
 
 
 def test_ctrl_c_leaves_training_as_an_interrupt(run, monkeypatch):

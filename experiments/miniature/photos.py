@@ -15,9 +15,9 @@ from pathlib import Path
 import pandas as pd
 from PIL import Image
 
-from mimi_lightning.data.miniature.build import work_folder
 from mimi_lightning.data.miniature.contents import bundled_photos, list_photos
 from mimi_lightning.errors import DatasetError, MimiError
+from mimi_lightning.files import work_folder
 
 LIST = Path(__file__).with_name("photographs.csv")
 REMEDY = """This takes apt-get and dpkg of Debian or Ubuntu, and their lists of packages (apt-get update).

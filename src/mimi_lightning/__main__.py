@@ -15,10 +15,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from mimi_lightning import cli, config, sweep
-from mimi_lightning.errors import ConfigError, MimiError
+from mimi_lightning import cli, config, files, sweep
+from mimi_lightning.errors import ConfigError, MimiError, Terminated
 
-INTERRUPTED = 130  # exit code after Ctrl-C
+INTERRUPTED, TERMINATED = 130, 143  # exit codes after Ctrl-C and SIGTERM: 128 and the signal's number
 
 _failed: list[str] = []  # jobs of this multirun
 _composed: list[str] = []  # all jobs that began
@@ -34,6 +34,7 @@ def main() -> int:
         config.register_resolvers()
         sys.argv[1:] = config.plain(words)  # where Hydra reads them
         sweep.refuse_empty(words)
+        _composed.clear()
         try:
             hydra.main(version_base="1.3", config_path=str(config.conf_dir()), config_name="config")(_run)()
         except config.UNCOMPOSED as error:
@@ -53,7 +54,7 @@ def _run(cfg: DictConfig) -> None:
 
             train(cfg)
     except (Exception, SystemExit) as error:
-        if HydraConfig.get().mode is not RunMode.MULTIRUN or getattr(error, "code", None) == INTERRUPTED:
+        if HydraConfig.get().mode is not RunMode.MULTIRUN or getattr(error, "code", None) in (INTERRUPTED, TERMINATED):
             raise
         if not isinstance(error, SystemExit):
             traceback.print_exception(error)
@@ -65,16 +66,25 @@ def _one_message(words: Sequence[str] = ()) -> Iterator[None]:
     """Turn a user's mistake into a message and an exit code; MIMI_DEBUG=1 shows the traceback."""
     try:
         yield
-    except (MimiError, HydraException, OmegaConfBaseException, KeyboardInterrupt) as error:
+    except (MimiError, OSError, HydraException, OmegaConfBaseException, Terminated, KeyboardInterrupt) as error:
         if os.environ.get("MIMI_DEBUG") == "1":
             raise
         if isinstance(error, KeyboardInterrupt):
             tool = words and words[0] in cli.VERBS  # which writes when it is done
             print("\nInterrupted." + ("" if tool else " The same command goes on from where it was."), file=sys.stderr)
             sys.exit(INTERRUPTED)
-        message = str(error) if isinstance(error, MimiError) else config.explain(error, words)
+        if isinstance(error, Terminated):
+            print(f"\nTold to end. {error}", file=sys.stderr)
+            sys.exit(TERMINATED)
+        message = _explain(error, words)
         print(f"Error: {message}", file=sys.stderr)
         sys.exit(1)
+
+
+def _explain(error: Exception, words: Sequence[str]) -> str:
+    if isinstance(error, (HydraException, OmegaConfBaseException)):  # some of which are OSErrors, too
+        return config.explain(error, words)
+    return files.explain(error) if isinstance(error, OSError) else str(error)
 
 
 if __name__ == "__main__":

@@ -15,3 +15,7 @@ class DatasetError(MimiError):
 
 class ScoreError(MimiError):
     """Scores from which a figure cannot be computed: not finite, constant or too few."""
+
+
+class Terminated(Exception):
+    """The process was told to end by SIGTERM, and its run goes on with the same command."""

@@ -199,6 +199,10 @@ def _checked(score: ArrayLike, mos: ArrayLike, least: int = 2) -> tuple[Array, A
     for name, values in zip(("score", "mos"), arrays, strict=True):
         if np.ptp(values) == 0:
             raise ScoreError(f"every {name} is {values[0]}: a constant correlates with nothing")
+        with np.errstate(over="ignore"):
+            spread = values.std()
+        if not 0 < spread < np.inf:
+            raise ScoreError(f"{name} from {values.min():g} to {values.max():g} has no spread to compute with")
     return arrays
 
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import lightning
 import numpy as np
 import pandas as pd
 import torch
-from hydra.utils import get_class
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
@@ -21,48 +21,18 @@ from mimi_lightning.checkpoints import FORMAT, forget_idle, goes_on, upgrade
 from mimi_lightning.combinations import refuse_what_does_not_fit
 from mimi_lightning.contracts import Gauge, Judgement, Mapper, Objective, Opinions, Regressor, Task
 from mimi_lightning.errors import ConfigError, DatasetError, ScoreError
+from mimi_lightning.exporting import weights
 from mimi_lightning.metrics import srcc, weighted_mean
 from mimi_lightning.models.targets import TargetScale
+from mimi_lightning.resume import write_checkpoint
 from mimi_lightning.score_table import ScoreTable
-
-Spec = Mapping[str, Any]  # a class under `_target_` and its arguments
+from mimi_lightning.specs import Spec, build
 
 UNKNOWN = -1  # number of datasets that the model was not trained on
 
 # What checkpoints that do not speak of them were trained with.
 NO_GAUGE = {"_target_": "mimi_lightning.gauges.Free"}
 MINMAX = {"_target_": "mimi_lightning.models.targets.MinMax"}
-
-
-def build(spec: Spec, kind: type, *args: Any, **more: Any) -> Any:
-    """Construct what a configuration node names.
-
-    Args:
-        spec: dotted class name under `_target_`, its keyword arguments beside it.
-        kind: the class must be a subclass of this one: a checkpoint names classes too, and must not call anything else.
-        args: positional arguments of the class.
-        more: further keyword arguments.
-
-    Raises:
-        ConfigError: no such class, a class of another kind, or arguments that it does not take.
-    """
-    cls = find_class(spec, kind)
-    try:
-        return cls(*args, **{key: value for key, value in spec.items() if key != "_target_"}, **more)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"{spec['_target_']} does not take these arguments: {error}") from error
-
-
-def find_class(spec: Spec, kind: type) -> type:
-    """The class that a configuration node names; errors as those of `build`."""
-    name = spec["_target_"]
-    try:
-        cls = get_class(name)
-    except Exception as error:  # Hydra wraps whatever the import raised
-        raise ConfigError(f"_target_={name}: there is no such class ({error})") from error
-    if not (isinstance(cls, type) and issubclass(cls, kind)):
-        raise ConfigError(f"_target_={name}: expected a {kind.__name__}.")
-    return cls
 
 
 def build_labels(tasks: Spec | None) -> Callable[[pd.DataFrame], dict[str, np.ndarray]] | None:
@@ -85,6 +55,7 @@ class QualityModel(lightning.LightningModule):
         view: specification of what testing sees of a picture (conf/view), for those who score with a checkpoint.
         gauge: specification of what pins the proxy axis (conf/gauge).
         labels: specification of the target scale (conf/labels).
+        marks: of datasets by name, training pictures at the percentiles 0..100 of their labels, `[image, mos]` each.
     """
 
     def __init__(
@@ -99,9 +70,11 @@ class QualityModel(lightning.LightningModule):
         view: Spec | None = None,
         gauge: Spec = NO_GAUGE,
         labels: Spec = MINMAX,
+        marks: Mapping[str, Sequence[tuple[str, float]]] = MappingProxyType({}),
     ) -> None:
         super().__init__()
-        self.save_hyperparameters()
+        self.save_hyperparameters(ignore="marks")  # which loggers would log, too
+        self.marks = {name: [tuple(mark) for mark in each] for name, each in marks.items()}
         self.names = sorted(datasets)
         facts = [datasets[name] for name in self.names]
         self.regressor = build(regressor, Regressor)
@@ -131,7 +104,7 @@ class QualityModel(lightning.LightningModule):
         if not Path(path).is_file():
             raise ConfigError(f"There is no checkpoint {path}.")
         try:
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+            checkpoint = weights.read(path)
         except OSError as error:
             raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
         except Exception as error:  # of many kinds; the words of some advise to run what a file of strangers holds
@@ -145,6 +118,20 @@ class QualityModel(lightning.LightningModule):
         except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             raise ConfigError(f"{path} is no checkpoint of MIMI Lightning: {error}") from error
         return model.eval()
+
+    def save(self, path: Path | str) -> None:
+        """Write a checkpoint that `load` reads and that training starts from (`init=`): whole, or not at all.
+
+        Optimiser and progress of a run are not in it: only a `Trainer` writes what an interrupted run goes on from.
+
+        Args:
+            path: of the file; its folder is made, and an older file replaced.
+        """
+        path = Path(path)
+        checkpoint = {"state_dict": self.state_dict(), "hyper_parameters": dict(self.hparams)}
+        self.on_save_checkpoint(checkpoint)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_checkpoint(checkpoint, path)
 
     def forward(self, images: Tensor) -> Tensor:
         """Uint8 images [B, 3, H, W], or what else the view makes, to proxy scores [B], float32, higher is better.
@@ -182,12 +169,23 @@ class QualityModel(lightning.LightningModule):
         """Proxy scores [B] to MOS [B] on the native scale of `dataset`, see `number`."""
         return self.scale.restore(self.mapper(proxy, dataset), dataset)
 
+    def predict(self, proxy: Tensor, std: Tensor | None, dataset: Tensor) -> tuple[Tensor, Tensor]:
+        """Predictions as `predict_mos`, and their standard deviations: half of what lies between proxy -+ std, [B].
+
+        They are NaN where the regressor gives none.
+        """
+        prediction = self.predict_mos(proxy, dataset)
+        if std is None:
+            return prediction, torch.full_like(prediction, torch.nan)
+        return prediction, (self.predict_mos(proxy + std, dataset) - self.predict_mos(proxy - std, dataset)).abs() / 2
+
     def align(self, mos: Tensor, dataset: Tensor) -> Tensor:
         """Native MOS [B] of `dataset`, see `number`, to proxy scores [B]: inverse of `predict_mos`, NaN without one."""
         if not self.mapper.invertible:
             return torch.full_like(mos, torch.nan)
-        target = self.scale.normalise(mos, dataset)
-        return self.mapper.inverse(self.mapper.nearest(target, dataset), dataset)
+        known = self.scale.known[dataset]
+        target = self.scale.normalise(mos, dataset).where(known, 0.0)
+        return self.mapper.inverse(self.mapper.nearest(target, dataset), dataset).where(known, torch.nan)
 
     def training_step(self, batch: dict[str, Any]) -> Tensor | None:
         """One mixed batch; a batch in which no image could be read is passed over."""
@@ -211,7 +209,7 @@ class QualityModel(lightning.LightningModule):
             return
         dataset = self._dataset(batch)
         proxy = self.mapper.read(judgement, dataset)
-        self.table.update(batch["row"], proxy, *self._predicted(proxy, judgement.std, dataset))
+        self.table.update(batch["row"], proxy, *self.predict(proxy, judgement.std, dataset))
         if self.tasks is not None:
             self.tasks.count(judgement, batch)
 
@@ -228,7 +226,7 @@ class QualityModel(lightning.LightningModule):
         numbers = torch.tensor([place.get(name, UNKNOWN) for name in batch["names"]], device=self.device)
         dataset = numbers[batch["dataset"]]
         proxy = self.mapper.read(judgement, dataset)
-        prediction, std = self._predicted(proxy, judgement.std, dataset.clamp(min=0))
+        prediction, std = self.predict(proxy, judgement.std, dataset.clamp(min=0))
         unknown = dataset == UNKNOWN
         prediction, std = (column.masked_fill(unknown, torch.nan) for column in (prediction, std))
         return {"index": batch["row"], "proxy": proxy, "prediction": prediction, "std": std}
@@ -264,6 +262,7 @@ class QualityModel(lightning.LightningModule):
         """Name no pretrained weights: the checkpoint brings all weights itself, wherever it is read."""
         parameters = copy.deepcopy(dict(checkpoint["hyper_parameters"]))
         parameters["regressor"]["weights"] = "none"
+        parameters["marks"] = self.marks
         checkpoint |= {"hyper_parameters": parameters, "format": FORMAT}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -282,13 +281,6 @@ class QualityModel(lightning.LightningModule):
     def _opinions(self, batch: dict[str, Any], dataset: Tensor) -> Opinions:
         score = self.scale.normalise(batch["mos"], dataset)
         return Opinions(score, self.scale.spread(batch["mos"], batch["std"], dataset), dataset)
-
-    def _predicted(self, proxy: Tensor, std: Tensor | None, dataset: Tensor) -> tuple[Tensor, Tensor]:
-        """Predictions on the native scale, and their standard deviations: half of what lies between proxy -+ std."""
-        prediction = self.predict_mos(proxy, dataset)
-        if std is None:
-            return prediction, torch.full_like(prediction, torch.nan)
-        return prediction, (self.predict_mos(proxy + std, dataset) - self.predict_mos(proxy - std, dataset)).abs() / 2
 
     def _dataset(self, batch: dict[str, Any]) -> Tensor:
         """Index of each image's dataset, [B]: a batch counts along names of its own, which hardly ever change."""

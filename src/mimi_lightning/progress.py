@@ -36,22 +36,22 @@ def in_threads(
         label: in front of the bar.
         visible: show the bar.
     """
-    threads = _cores()
+    with progress_bar(visible) as bar:
+        yield from bar.track(ahead(work, items), len(items), description=label)
+
+
+def ahead(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """Yield `work(item)` of every item, in their order, while threads work on the next ones."""
+    threads, rest = _cores(), iter(items)
     pool = ThreadPoolExecutor(threads)
     try:
-        with progress_bar(visible) as bar:
-            yield from bar.track(_in_order(pool, work, items, threads * AHEAD), len(items), description=label)
+        waiting = deque(pool.submit(work, item) for item in islice(rest, threads * AHEAD))
+        while waiting:
+            done = waiting.popleft().result()
+            waiting.extend(pool.submit(work, item) for item in islice(rest, 1))
+            yield done
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _in_order(pool: ThreadPoolExecutor, work: Callable, items: Iterable, ahead: int) -> Iterator:
-    rest = iter(items)
-    waiting = deque(pool.submit(work, item) for item in islice(rest, ahead))
-    while waiting:
-        done = waiting.popleft().result()
-        waiting.extend(pool.submit(work, item) for item in islice(rest, 1))
-        yield done
 
 
 def _cores() -> int:

@@ -11,8 +11,8 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from mimi_lightning.data.datamodule import MixedDataModule
-from mimi_lightning.files import aside
 from mimi_lightning.module import QualityModel
+from mimi_lightning.resume import write_checkpoint
 from mimi_lightning.run_folder import RunFolder
 
 
@@ -45,11 +45,15 @@ def fit_mapper(model: QualityModel, data: MixedDataModule) -> None:
 
 
 def fit_best(run: RunFolder, model: QualityModel, data: MixedDataModule) -> None:
-    """Fit the mapper to the best weights of a run, and write it into their checkpoint."""
+    """Fit the mapper to the best weights of a run, and write it into their checkpoint; once, also if the run goes on.
+
+    A second fit would begin where the first one ended, and could end in another last digit.
+    """
     file = run.file("checkpoint")
     checkpoint = torch.load(file, map_location=model.device, weights_only=True)
+    if checkpoint.get("fitted"):
+        return
     model.load_state_dict(checkpoint["state_dict"])
     fit_mapper(model, data)
-    checkpoint["state_dict"] = model.state_dict()
-    with aside(file) as draft:
-        torch.save(checkpoint, draft)
+    checkpoint |= {"state_dict": model.state_dict(), "fitted": True}
+    write_checkpoint(checkpoint, file)

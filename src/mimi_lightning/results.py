@@ -23,9 +23,10 @@ from mimi_lightning.evaluation.alignment import align_run, read_quality
 from mimi_lightning.evaluation.figures import draw_mappings
 from mimi_lightning.evaluation.predictions import PREDICTION_COLUMNS, read_predictions
 from mimi_lightning.evaluation.protocol import FIGURES, score_run, terminal_table
-from mimi_lightning.evaluation.study import read_run
+from mimi_lightning.evaluation.study import Run, read_run
 from mimi_lightning.files import aside
 from mimi_lightning.module import QualityModel
+from mimi_lightning.ruler.card import card_of_run
 from mimi_lightning.run_folder import FILES, RunFolder
 
 HIDDEN = "hidden_quality.csv"  # at the root of the miniature datasets
@@ -84,7 +85,7 @@ def mapping_curves(model: QualityModel, predictions: pd.DataFrame, points: int =
 
 
 def write_results(run: RunFolder, name: str, data: MixedDataModule, model: QualityModel, skipped: int) -> pd.DataFrame:
-    """Write predictions.csv, mappings.csv, mappings.png and, when all else is there, metrics.json.
+    """Write predictions.csv, mappings.csv, mappings.png, the model card and, when all else is there, metrics.json.
 
     Args:
         run: the run's folder.
@@ -125,6 +126,9 @@ def write_results(run: RunFolder, name: str, data: MixedDataModule, model: Quali
         "versions": {"mimi_lightning": __version__, "torch": torch.__version__, "python": platform.python_version()},
         "commit": _commit(),
     }
+    described = Run(run, name.rpartition("/")[0], data.split, run.read_settings(), metrics)
+    with aside(run.file("card")) as draft:
+        draft.write_text(card_of_run(described), encoding="utf-8")
     with aside(run.file("figures")) as draft:
         draft.write_text(json.dumps(metrics, indent=2) + "\n")
     return figures
@@ -150,7 +154,8 @@ def show_results(folder: RunFolder) -> None:
     if run.departure:
         console.print(f"[bold]{run.departure}[/bold]", highlight=False)
     for what in FILES:
-        console.print(f"{what:<12}{folder.file(what)}", highlight=False)
+        if folder.file(what).is_file():  # runs of former versions have no card
+            console.print(f"{what:<12}{folder.file(what)}", highlight=False)
 
 
 def _commit() -> str | None:

@@ -120,6 +120,9 @@ def rules(datasets: Iterable[str], splits: range, protocols: Iterable[str], epoc
             figures.__contains__, f"expected a figure of validation that is best where largest: {', '.join(figures)}."
         ),
         "published_splits": Rule((None, *protocols).__contains__, "expected an option of splits, or null."),
+        "checkpoint.every_minutes": Rule(
+            lambda value: value is None or value >= 0, "expected 0 (after every step) or more minutes, or null."
+        ),
         "trainer.max_epochs": whole(1),
         # The best epoch is chosen among those that were validated: there must be one.
         "trainer.check_val_every_n_epoch": whole(1, epochs),
@@ -150,7 +153,7 @@ def rules(datasets: Iterable[str], splits: range, protocols: Iterable[str], epoc
         "backbone.stage": Rule(lambda value: type(value) is int and value < 0, "expected -1, the last, -2, ..."),
         "backbone.max_channels": whole(1),
         "backbone.hidden": list_of(whole(1), "[512,64]"),
-        "backbone.freeze": one_of("none", "norm", "all"),
+        "backbone.freeze": one_of("none", "norm", "early", "all"),
         "backbone.pool": one_of("bilinear", "mean_std", "attention", "cls"),
         "backbone.says": one_of("score", "deviation", "levels"),
         "backbone.lora.rank": or_null(whole(1)),

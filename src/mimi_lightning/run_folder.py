@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import shutil
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -24,7 +24,7 @@ from yaml import YAMLError
 from mimi_lightning import config
 from mimi_lightning.data.miniature import make_miniature
 from mimi_lightning.errors import ConfigError, MimiError
-from mimi_lightning.files import aside
+from mimi_lightning.files import DRAFT, aside, explain
 from mimi_lightning.renamed import renamed, with_gauge
 
 Settings = dict[str, Any]
@@ -36,10 +36,14 @@ FILES = {
     "mappings": "mappings.csv",
     "figures": "metrics.json",  # written last: where it lies, the run is finished
     "picture": "mappings.png",
+    "card": "model_card.md",
     "checkpoint": "checkpoints/best.ckpt",
 }
 SETTINGS = "config.yaml"
 LOCK = ".lock"
+
+# The state that an interrupted run goes on from, and the one before it.
+LAST, FORMER = "last.ckpt", "former.ckpt"
 
 # Keys that change no figure of a run. Where things lie: what lies there, labels.csv tells.
 PLACES = (
@@ -50,8 +54,9 @@ PLACES = (
 REFERRED = ("data.quota", "data.resize", "data.crop", "data.test_resize", "data.small_images")
 # How fast it is, what it shows, and what is said of it.
 MANNERS = (
-    *("overwrite", "published_splits", "datasets.*.url", "datasets.*.images", "logger", "data.workers"),
-    *("backbone.checkpointing", "trainer.enable_progress_bar", "trainer.log_every_n_steps", "callbacks.lr_monitor"),
+    *("overwrite", "published_splits", "datasets.*.url", "datasets.*.licence", "datasets.*.images", "logger"),
+    *("data.workers", "backbone.checkpointing", "trainer.enable_progress_bar", "trainer.log_every_n_steps"),
+    *("callbacks.lr_monitor", "checkpoint.every_minutes"),
 )
 
 
@@ -71,8 +76,18 @@ class RunFolder:
 
     @property
     def last(self) -> Path:
-        """Checkpoint of the state after the last epoch."""
-        return self.path / "checkpoints" / "last.ckpt"
+        """Checkpoint of the last state that was written."""
+        return self.path / "checkpoints" / LAST
+
+    @property
+    def former(self) -> Path:
+        """The state before the last one, until the run is finished."""
+        return self.last.with_name(FORMER)
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is a state to go on from; a kill may leave only the former one."""
+        return self.last.is_file() or self.former.is_file()
 
     @property
     def evaluations(self) -> Path:
@@ -82,7 +97,8 @@ class RunFolder:
     @property
     def logs(self) -> list[Path]:
         """What CSVLogger wrote, a version for every time that the run went on."""
-        return sorted(self.path.glob("logs/version_*/metrics.csv"), key=lambda file: int(file.parent.name[8:]))
+        files = (file for file in self.path.glob("logs/version_*/metrics.csv") if file.stat().st_size)
+        return sorted(files, key=lambda file: int(file.parent.name[8:]))
 
     @property
     def finished(self) -> bool:
@@ -117,27 +133,38 @@ class RunFolder:
     def held(self) -> Iterator[None]:
         """Keep other processes from writing into the folder; the system gives it back when this one dies.
 
+        The folder is made if it is not there, and goes when nothing was written into it.
+
         Raises:
-            ConfigError: another process holds it.
+            ConfigError: another process holds it, or it cannot be written.
         """
         made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
-        self.path.mkdir(parents=True, exist_ok=True)
         before = set(self.path.rglob("*"))
         lock = FileLock(self.path / LOCK)
         try:
+            self.path.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=0)
         except Timeout as error:
             raise ConfigError(
                 f"Another process is writing into {self.path}.\n"
                 "Wait for its end or stop it, or write elsewhere: name=... of a run, out=CSV of an evaluation."
             ) from error
+        except OSError as error:
+            raise ConfigError(
+                f"{explain(error)}\nChoose another folder for what runs leave: paths.outputs=DIR."
+            ) from error
         try:
             yield
         except MimiError:
-            if not (self.finished or self.last.is_file()):
-                self._leave_as(before, made)
+            if not (self.finished or self.begun):
+                self._leave_as(before)
             raise
         finally:
+            if [entry.name for entry in self.path.iterdir()] == [LOCK]:
+                (self.path / LOCK).unlink()
+                for folder in made:
+                    with suppress(OSError):  # another run stands beside it
+                        folder.rmdir()
             lock.release()
 
     def enter(self, settings: Settings) -> None:
@@ -146,7 +173,7 @@ class RunFolder:
         Raises:
             ConfigError: the folder holds another run, or one of which nobody knows what it is.
         """
-        described, begun = (self.path / SETTINGS).is_file(), self.finished or self.last.is_file()
+        described, begun = (self.path / SETTINGS).is_file(), self.finished or self.begun
         changed = changed_keys(self.read_settings(), settings) if described else []
         if begun and not described and not settings["overwrite"]:
             raise ConfigError(
@@ -160,6 +187,8 @@ class RunFolder:
                 f"{self.path} holds a run with another configuration ({', '.join(changed)}).\n"
                 "Choose another name=..., or overwrite=true to start anew and lose it."
             )
+        for draft in (*self.path.glob(f"*{DRAFT}"), *self.last.parent.glob(f"*{DRAFT}")):
+            draft.unlink()  # a killed process left it
         if changed or (settings["overwrite"] and (begun or described)):
             self._clear()
         elif self.finished:
@@ -176,7 +205,7 @@ class RunFolder:
             ConfigError: an image, its part or its label is not as it was when the run began.
         """
         text, file = labels.to_csv(index=False), self.file("labels")
-        if self.last.is_file() and file.is_file() and file.read_text(encoding="utf-8") != text:
+        if self.begun and file.is_file() and file.read_text(encoding="utf-8") != text:
             raise ConfigError(
                 f"{self.path} holds a run that began with other images, parts or labels ({file.name}) than there are "
                 "now.\nBring the datasets and lists back, choose another name=..., or overwrite=true to start anew."
@@ -190,16 +219,10 @@ class RunFolder:
         with aside(self.path / SETTINGS) as draft:
             OmegaConf.save(OmegaConf.create({**settings, "overwrite": False}), draft)
 
-    def _leave_as(self, before: set[Path], made: Sequence[Path]) -> None:
-        """Take away what a refused command wrote, and the folders that it made, innermost first.
-
-        The lock goes while it is held: who wants it next makes a new one.
-        """
-        for entry in sorted({*self.path.rglob("*")} - before, reverse=True):
+    def _leave_as(self, before: set[Path]) -> None:
+        """Take away what a refused command wrote, but for the lock, which is held."""
+        for entry in sorted({*self.path.rglob("*")} - before - {self.path / LOCK}, reverse=True):
             entry.rmdir() if entry.is_dir() else entry.unlink()
-        with suppress(OSError):  # others have written into it
-            for folder in made:
-                folder.rmdir()
 
     def _clear(self) -> None:
         for entry in self.path.iterdir():

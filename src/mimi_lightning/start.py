@@ -10,11 +10,13 @@ import pandas as pd
 
 from mimi_lightning.data.owners.sheets import read_csv
 from mimi_lightning.errors import ConfigError
-from mimi_lightning.module import QualityModel, Spec
+from mimi_lightning.models.lora import beside_adapters
+from mimi_lightning.module import QualityModel
 from mimi_lightning.run_folder import FILES
+from mimi_lightning.specs import Spec
 
 FREEZABLE = ("regressor", "mappers")
-FREE = {"weights", "freeze", "checkpointing"}  # arguments of a regressor that change no score: they may differ
+FREE = {"weights", "freeze", "keep_scaling", "checkpointing"}  # arguments of a regressor that change no score
 
 
 def check_freeze(checkpoint: str | None, freeze: Sequence[str] | None) -> None:
@@ -33,8 +35,10 @@ def check_freeze(checkpoint: str | None, freeze: Sequence[str] | None) -> None:
 def start_from(old: QualityModel, parts: Mapping[str, Any], freeze: Sequence[str]) -> QualityModel:
     """Construct a model that knows what an earlier one has learned.
 
-    The regressor is the earlier one's. Of datasets that both know, score mapper and label scale are the earlier one's
-    too, so that its scores keep their meaning; those of new datasets begin afresh, and datasets left out vanish.
+    The regressor is the earlier one's; it may get adapters (`backbone.lora`). Of datasets that both know, score mapper
+    and label scale are the earlier one's too, so that its scores keep their meaning; those of new datasets begin
+    afresh, and datasets left out vanish. A label scale that the earlier model does not know, an imported one, is that
+    of the training part.
 
     Args:
         old: the earlier model.
@@ -44,8 +48,11 @@ def start_from(old: QualityModel, parts: Mapping[str, Any], freeze: Sequence[str
     Raises:
         ConfigError: a regressor or a mapper of another kind, or nothing that is left to learn.
     """
+    network, adapts = dict(old.hparams.regressor), _adapts(parts["regressor"]) and not _adapts(old.hparams.regressor)
+    if adapts:
+        network.pop("lora", None)
     specs = {
-        "regressor": _agreed("backbone", old.hparams.regressor, parts["regressor"]) | {"weights": "none"},
+        "regressor": _agreed("backbone", network, parts["regressor"]) | {"weights": "none"},
         "mapper": _agreed("mapper", old.hparams.mapper, parts["mapper"]),
         "labels": _agreed("labels", old.hparams.labels, parts["labels"]),
     }
@@ -57,9 +64,11 @@ def start_from(old: QualityModel, parts: Mapping[str, Any], freeze: Sequence[str
     shared = [name for name in parts["datasets"] if name in old.names]
     datasets = dict(parts["datasets"])
     for name in shared:
-        datasets[name] = {**datasets[name], "labels": old.hparams.datasets[name]["labels"]}
+        if old.scale.known[old.number([name])]:
+            datasets[name] = {**datasets[name], "labels": old.hparams.datasets[name]["labels"]}
     model = QualityModel(**{**parts, **specs, "datasets": datasets})
-    model.regressor.load_state_dict(old.regressor.state_dict())
+    state = old.regressor.state_dict()
+    model.regressor.load_state_dict(beside_adapters(state, model.regressor) if adapts else state)
     model.mapper.put(shared, old.mapper.rows(shared))
     if "regressor" in freeze:
         model.regressor.requires_grad_(False).eval()
@@ -90,6 +99,11 @@ def refuse_seen(checkpoint: str, table: pd.DataFrame) -> None:
             f"init={checkpoint} was trained on {len(seen):,} images that are in the test part now "
             f"({', '.join(sorted(set(seen['dataset'])))}): take a checkpoint of the same split and partitions."
         )
+
+
+def _adapts(regressor: Spec) -> bool:
+    """Whether it has adapters, see `mimi_lightning.models.lora`."""
+    return bool((regressor.get("lora") or {}).get("rank"))
 
 
 def _agreed(group: str, old: Spec, new: Spec) -> dict[str, Any]:

@@ -9,26 +9,29 @@ from pathlib import Path
 from typing import Any
 
 import lightning
-import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, Logger
-from lightning.pytorch.plugins.environments import LightningEnvironment
-from lightning.pytorch.utilities import rank_zero_only
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from omegaconf import DictConfig, OmegaConf
 
+from mimi_lightning import slurm
+from mimi_lightning.callbacks import Bar
 from mimi_lightning.data.datamodule import MixedDataModule
 from mimi_lightning.data.features import keep_features
 from mimi_lightning.data.miniature import make_miniature
-from mimi_lightning.errors import ConfigError, MimiError
+from mimi_lightning.errors import ConfigError, MimiError, Terminated
 from mimi_lightning.loggers import finish, log_results
 from mimi_lightning.memory import keep_memory
 from mimi_lightning.models.targets import TargetScale
-from mimi_lightning.module import QualityModel, build, build_labels, find_class
+from mimi_lightning.module import QualityModel, build_labels
+from mimi_lightning.processes import gathered, leads
 from mimi_lightning.quiet import quiet
 from mimi_lightning.refit import Refit, fit_best
 from mimi_lightning.results import show_results, write_results
+from mimi_lightning.resume import LastState, Relocation, WholeCheckpoints
+from mimi_lightning.ruler.marks import choose_marks
 from mimi_lightning.run_folder import RunFolder, Settings
+from mimi_lightning.specs import build, find_class
 from mimi_lightning.start import check_freeze, refuse_seen, start_from
 
 # Keys of `data` that the data module is not told: datasets refer to the first, the others are `keep_features`'s.
@@ -45,26 +48,27 @@ def train(cfg: DictConfig) -> None:
     """Train, test and report one split; `config.check` has passed the configuration.
 
     The run folder holds config.yaml, checkpoints/, logs/ and, when the run is finished, predictions.csv, metrics.json
-    and mappings.png. An unfinished run goes on from its last epoch, a finished one is only shown.
+    and mappings.png. An unfinished run goes on from its last state, a finished one is only shown.
 
     Raises:
         MimiError: whatever a user can mend.
+        Terminated: the process was told to end.
     """
     settings: Settings = OmegaConf.to_container(cfg, resolve=True)
     check_freeze(settings["init"], settings["freeze"])
     run = RunFolder(Path(settings["paths"]["run"]))
-    with quiet(), run.held() if _leads() else nullcontext():
-        if _leads():
-            run.enter(settings)
-        if settings["overwrite"] or not run.covers(settings):
-            _run(run, settings)
-        if _leads():
-            show_results(run)
-
-
-def _leads() -> bool:
-    """Whether this process looks after the run's folder; of several that train together, the first one does."""
-    return rank_zero_only.rank == 0 and LightningEnvironment().node_rank() == 0
+    try:
+        with quiet(), slurm.warned(), run.held() if leads() else nullcontext():
+            if leads():
+                run.enter(settings)
+            if settings["overwrite"] or not run.covers(settings):
+                _run(run, settings)
+            if leads():
+                show_results(run)
+    except Terminated:
+        if leads():
+            slurm.requeue()
+        raise
 
 
 def _run(run: RunFolder, settings: Settings) -> None:
@@ -78,27 +82,30 @@ def _run(run: RunFolder, settings: Settings) -> None:
     model = make_model(settings, data, old)
     model.configure_optimizers()  # which refuses rates and schedules that make no sense
     trainer = _make_trainer(run, settings)
-    if _leads():
+    if leads():  # not before: a combination of parts that is refused leaves nothing of itself
         run.record(settings, data.table[["dataset", "image", "part", "mos"]])
     if settings["data"]["features"]:
         views = {data.train_view: settings["data"]["views"], data.test_view: 1}
         data.kept = keep_features(data, model.regressor, settings, views, trainer.strategy.root_device)
     if trainer.strategy.root_device.type == "cpu":
         keep_memory()
-    goes_on = run.last.is_file() and not settings["overwrite"]  # another rank may not have removed the old run yet
+    goes_on = run.begun and not settings["overwrite"]  # another rank may not have removed the old run yet
     try:
         trainer.fit(model, data, ckpt_path=run.last if goes_on else None)
         if model.mapper.refits or not model.objective.teaches:
-            if _leads():
+            if leads():
                 fit_best(run, model, data)
             trainer.strategy.barrier()
         trainer.test(model, data, ckpt_path="best", verbose=False)
-        skipped = _gather(data.skipped, trainer.world_size)
+        skipped = set().union(*gathered(data.skipped))
         if trainer.is_global_zero:
             name = "/".join(run.path.parts[-3:])
             best = trainer.checkpoint_callback
             figures = write_results(run, name, data, model, len(skipped))
             log_results(trainer.loggers, figures, {settings["monitor"]: float(best.best_model_score)}, run)
+            run.former.unlink(missing_ok=True)
+    except SIGTERMException as stop:
+        raise Terminated(f"The state of {run.path} is saved. The same command goes on from there.") from stop
     except MisconfigurationException as error:
         raise ConfigError(f"The trainer cannot go on with this configuration: {error}") from error
     except RuntimeError as error:
@@ -106,7 +113,7 @@ def _run(run: RunFolder, settings: Settings) -> None:
             raise
         raise MimiError(
             "Another process of this training has ended: look above for what it said. When that is mended, the same "
-            "command goes on from the last epoch."
+            "command goes on from where it was."
         ) from error
     except SystemExit as stop:  # how Lightning ends on Ctrl-C
         raise KeyboardInterrupt from stop
@@ -137,6 +144,7 @@ def make_model(settings: Settings, data: MixedDataModule, old: QualityModel | No
     }
     parts = {key: settings[key] for key in PARTS}
     parts |= {"regressor": settings["backbone"], "datasets": facts, "view": settings["view"]["test"]}
+    parts["marks"] = choose_marks(data.table[data.table["part"] == "train"])
     return start_from(old, parts, settings["freeze"] or ()) if old else QualityModel(**parts)
 
 
@@ -148,15 +156,16 @@ def _make_trainer(run: RunFolder, settings: Settings) -> lightning.Trainer:
         mode="max",
         enable_version_counter=False,
     )
-    # Every epoch, whether it was validated or not: an interrupted run goes on from here.
-    last = ModelCheckpoint(run.last.parent, filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
+    last = LastState(run.last, settings["checkpoint"]["every_minutes"])
+    bar = [Bar()] if settings["trainer"].get("enable_progress_bar", True) else []
     try:
         return lightning.Trainer(
             **settings["trainer"],
             default_root_dir=run.path,
             logger=[CSVLogger(run.path, name="logs"), *_build_all(settings["logger"], Logger)],
+            plugins=[WholeCheckpoints()],
             # Testing takes the best weights of the first.
-            callbacks=[best, last, Relocation(), Refit(), *_build_all(settings.get("callbacks", {}), Callback)],
+            callbacks=[best, last, *bar, Relocation(), Refit(), *_build_all(settings.get("callbacks", {}), Callback)],
             use_distributed_sampler=False,  # the project's samplers know their rank
             enable_model_summary=False,
         )
@@ -167,42 +176,3 @@ def _make_trainer(run: RunFolder, settings: Settings) -> lightning.Trainer:
 def _build_all(nodes: Settings, kind: type) -> list[Any]:
     """Construct every option of a group of several."""
     return [build(node, kind) for node in nodes.values()]
-
-
-class Relocation(Callback):
-    """Lets a run go on from checkpoints that were moved or copied, with its own best one.
-
-    Checkpoint callbacks remember absolute paths. Where these have changed, Lightning would forget the best score and
-    take the best weights from the old place.
-    """
-
-    def on_load_checkpoint(self, trainer: lightning.Trainer, module: QualityModel, checkpoint: dict[str, Any]) -> None:
-        """Name the present places, before the callbacks read their states.
-
-        Raises:
-            ConfigError: the best weights were not moved along.
-        """
-        folder = Path(trainer.checkpoint_callback.dirpath)
-
-        def here(file: str) -> str:
-            return file and str(folder / Path(file).name)
-
-        for state in checkpoint["callbacks"].values():
-            if "best_k_models" not in state:
-                continue
-            state["dirpath"] = str(folder)
-            state |= {name: here(state[name]) for name in ("best_model_path", "kth_best_model_path", "last_model_path")}
-            state["best_k_models"] = {here(file): score for file, score in state["best_k_models"].items()}
-            if state["best_model_path"] and not Path(state["best_model_path"]).is_file():
-                raise ConfigError(
-                    f"There is no {state['best_model_path']}, which the run needs to go on.\n"
-                    "Bring it here, or start anew with overwrite=true."
-                )
-
-
-def _gather(names: set[str], world: int) -> set[str]:
-    """Union of every process's names."""
-    gathered = [names] * world
-    if world > 1:
-        torch.distributed.all_gather_object(gathered, names)
-    return set().union(*gathered)

@@ -38,6 +38,19 @@ def test_sound_datasets_pass(copy, capsys):
     assert [found["scenes"] for found in report["findings"]] == [1.0] * 6
 
 
+def test_copies_that_were_compressed_once_more_are_told(copy, capsys):
+    """They are a suspicion, and no problem."""
+    pytest.importorskip("imagehash")
+    photograph = next((copy / "BID").rglob("*.JPG"))
+    stolen = next((copy / "koniq-10k").rglob("*.jpg"))
+    Image.open(photograph).save(stolen, quality=60)
+    code, report = check(copy, capsys, "dataset=[bid,koniq]", "--near")
+    assert code == 0
+    (said,) = report["near"]
+    assert photograph.name in said
+    assert stolen.name in said
+
+
 def test_any_subset_will_do(copy, capsys):
     for folder in ("BID", "CSIQ", "kadid10k"):
         shutil.rmtree(copy / folder)

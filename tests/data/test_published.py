@@ -7,7 +7,7 @@ from PIL import Image
 
 from mimi_lightning.data.annotations import complete
 from mimi_lightning.data.partitions import Protocol, assign_parts
-from mimi_lightning.data.published import FORMATS, LISTED
+from mimi_lightning.data.published import FORMATS, LISTED, read_listed_labels
 from mimi_lightning.errors import DatasetError
 
 FOLDERS = {"live": "databaserelease2", "koniq": "koniq-10k", "own": "own"}
@@ -54,6 +54,31 @@ def test_lists_are_used_exactly(protocol, tmp_path):
     assert first.sources == {"live": protocol}
     assert first.sha256 != second.sha256
     assert assign(tmp_path, table, protocol, lists=f"lists/{FORMATS[protocol].home}").sha256 == first.sha256
+
+
+def test_only_the_split_that_is_asked_for_is_read(tmp_path):
+    table = annotations(tmp_path)
+    write_lists(tmp_path / "lists", table, "liqe")
+    broken = tmp_path / "lists" / "IQA_Database" / "databaserelease2" / "splits2" / "2" / "live_test_clip.txt"
+    broken.write_text("no list")
+    assert assign(tmp_path, table, split=1).table["part"].value_counts().to_dict() == {"train": 14, "val": 2, "test": 4}
+    with pytest.raises(DatasetError, match=r"live_test_clip\.txt:1"):
+        assign(tmp_path, table, split=2)
+    with pytest.raises(DatasetError, match="no split 3 of live"):
+        assign(tmp_path, table, split=3)
+
+
+def test_what_is_drawn_beside_lists_is_the_same_for_every_split(tmp_path):
+    """A content that both have follows the lists in all ten splits, whichever is asked for first."""
+    table = pd.concat([annotations(tmp_path), annotations(tmp_path, "own")], ignore_index=True)
+    rows = [("live", "fastfading/img0.bmp"), ("own", "fastfading/img0.bmp")]
+    text = "".join(f"{dataset},{reference},shared\n" for dataset, reference in rows)
+    (tmp_path / "contents.csv").write_text("dataset,reference,content\n" + text)
+    write_lists(tmp_path / "lists", table[table["dataset"] == "live"], "liqe", range(1, 11))
+    drawn = assign(tmp_path, table, split=1).partition
+    assert drawn.filter(like="split").notna().all(axis=None)
+    parts = drawn[drawn["content"] == "shared"].filter(like="split")
+    assert (parts.iloc[0] == parts.iloc[1]).all()
 
 
 def test_labels_come_from_the_lists_unless_the_owner_knows_better(tmp_path):
@@ -156,6 +181,16 @@ def test_missing_lists_and_splits_are_named(tmp_path):
     write_lists(tmp_path / "lists", table, "liqe")
     with pytest.raises(DatasetError, match="The liqe lists have no split 3 of live"):
         assign(tmp_path, table, split=3)
+
+
+def test_labels_are_those_of_the_lists_that_are_asked_for(tmp_path):
+    table = annotations(tmp_path)
+    for protocol in FORMATS:  # both in one folder
+        write_lists(tmp_path / "lists", table, protocol)
+    for protocol, form in FORMATS.items():
+        labels = read_listed_labels(tmp_path / "lists", 2, [protocol])
+        assert labels["image"].is_unique
+        assert {*labels["mos"]} == {*table["mos"].round(6 if form.labels else 3)}
 
 
 def test_lists_that_leak_are_refused(tmp_path):

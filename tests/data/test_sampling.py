@@ -71,6 +71,14 @@ def test_an_epoch_after_a_resume_is_the_one_that_was_due():
     assert list(resumed) == through[-len(resumed) :]
 
 
+def test_an_epoch_may_begin_with_any_of_its_batches():
+    rows, quota = rows_of({"live": 9, "csiq": 5}), {"live": 2, "csiq": 2}
+    whole, rest = (MixedBatchSampler(rows, quota, seed=5) for _ in range(2))
+    rest.first = 3
+    assert list(rest) == list(whole)[3:]
+    assert len(rest) == len(whole)
+
+
 def test_streams_are_reshuffled_and_follow_seed_and_name_only():
     rows, quota = rows_of({"live": 20, "csiq": 20}), {"live": 20, "csiq": 20}
     first, second = islice(drawn(MixedBatchSampler(rows, quota, seed=5), 2), 2)

@@ -2,11 +2,20 @@
 
 import hashlib
 
+import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
-from mimi_lightning.data.splits import SPLIT_COLUMNS, assign_contents, check_leaks, fingerprint, partition
+from mimi_lightning.data.splits import (
+    SHARES,
+    SPLIT_COLUMNS,
+    _deal,
+    assign_contents,
+    check_leaks,
+    fingerprint,
+    partition,
+)
 from mimi_lightning.errors import DatasetError
 
 FOLDERS = {"live": "databaserelease2", "csiq": "CSIQ", "koniq": "koniq-10k"}
@@ -250,3 +259,18 @@ def test_a_limit_takes_training_images_away_and_larger_limits_keep_the_smaller()
     other = limit_training(table, {"a": 5}, 2)
     assert {*other.query("dataset == 'a' and part == 'train'")["image"]} != kept
     assert limit_training(table, {"a": 100}, 1).equals(table)
+
+
+@pytest.mark.parametrize("fixed", [0, 1, 7, 20])
+@pytest.mark.parametrize("number", [3, 4, 10, 57])
+def test_contents_go_where_most_is_lacking(number, fixed):
+    """The plain formulation: every content goes to a part that is empty, or else to that which lacks most."""
+    names = np.random.default_rng(number).permutation([f"c{i}" for i in range(number)])
+    given = dict(zip(names[:fixed], np.random.default_rng(fixed).choice(list(SHARES), number).tolist(), strict=False))
+    expected = dict(given)
+    for name in names:
+        if name not in expected:
+            counts = pd.Series(expected.values(), dtype=object).value_counts()
+            lacking = {part: share * number - counts.get(part, 0) for part, share in SHARES.items()}
+            expected[name] = max(lacking, key=lambda part: (part not in counts, round(lacking[part], 9)))
+    assert _deal(names, given) == expected

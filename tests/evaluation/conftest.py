@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -46,3 +48,25 @@ def fabricate() -> Callable[..., pd.DataFrame]:
         return pd.concat(tables, ignore_index=True)
 
     return make
+
+
+@pytest.fixture
+def finished(fabricate, tmp_path) -> Path:
+    """Folder of a run of two datasets as training leaves it, without training."""
+    folder = tmp_path / "outputs" / "mix" / "resnet34" / "split01"
+    (folder / "logs" / "version_0").mkdir(parents=True)
+    table = fabricate(splits=[1], datasets=["csiq", "live"])
+    table.to_csv(folder / "predictions.csv", index=False)
+    table[["dataset", "image", "part", "mos"]].to_csv(folder / "labels.csv", index=False)
+    table[["dataset", "proxy", "mos"]].sort_values(["dataset", "proxy"]).to_csv(folder / "mappings.csv", index=False)
+    pd.DataFrame({"epoch": [0, 1], "train/loss": [2.0, 1.0]}).to_csv(folder / "logs/version_0/metrics.csv", index=False)
+    datasets = {name: {"folder": name, "range": list(RANGES[name])} for name in ("csiq", "live")}
+    settings = {"split": 1, "data": {"root": str(tmp_path)}, "datasets": datasets}
+    (folder / "config.yaml").write_text(json.dumps(settings))
+    metrics = {
+        **{"run": "mix/resnet34/split01", "seed": 1, "best_epoch": 2, "commit": None, "versions": {"torch": "2"}},
+        **{"skipped": 0, "sizes": {"csiq": 40, "live": 40}, "alignment": []},
+        "partition": {"protocol": "generated", "sha256": "0", "left_out": {}, "sources": {"live": "generated-1"}},
+    }
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    return folder

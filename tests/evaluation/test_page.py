@@ -5,13 +5,14 @@ import os
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from mimi_lightning.evaluation.findings import make_report
-from mimi_lightning.evaluation.page import PICTURES, WORST, write_page
+from mimi_lightning.evaluation.page import PICTURES, WORST, _chosen, write_page
 from mimi_lightning.evaluation.study import collect
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -41,9 +42,9 @@ def page(fabricate, pictures, tmp_path_factory):
     return folder / "report.html"
 
 
-def payload(page):
+def payload(page, name="numbers"):
     text = page.read_text()
-    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)[1])
+    return json.loads(re.search(rf'<script type="application/json" id="{name}">(.*?)</script>', text, re.DOTALL)[1])
 
 
 def test_all_data_are_in_the_page(page):
@@ -52,8 +53,10 @@ def test_all_data_are_in_the_page(page):
     assert data["notes"] == [f"{HOSTILE}: no result of split 2"]
     assert len(data["points"]) == 5 * 3
     group = data["points"][0]
-    assert len(group["image"]) == len(group["proxy"]) == len(group["mos"]) == 40
-    errors = np.abs(group["error"])
+    shown = {name: np.array(values)[group["at"]] for name, values in data["shown"][group["dataset"]].items()}
+    assert list(shown["image"]) == [f"img_{i:03}.png" for i in range(40)]
+    assert len(group["at"]) == len(group["proxy"]) == 40
+    errors = np.abs(group["prediction"] - shown["mos"])
     assert len(group["worst"]) == WORST
     assert sorted(errors[group["worst"]], reverse=True) == sorted(errors, reverse=True)[:WORST]
 
@@ -61,22 +64,39 @@ def test_all_data_are_in_the_page(page):
 def test_the_page_loads_nothing(page):
     text = page.read_text()
     assert not re.search(
-        r"https?://|//[a-z]+\.[a-z]+/|<link|src=\"(?!data:)|@import|url\(", text.partition('id="data"')[0]
+        r"https?://|//[a-z]+\.[a-z]+/|<link|src=\"(?!data:)|@import|url\(", text.partition('id="numbers"')[0]
     )
     assert "default-src 'none'" in text
 
 
 def test_names_cannot_become_code(page):
-    assert page.read_text().count("</script>") == 2
+    assert page.read_text().count("</script>") == 3
     assert "<img src=x" not in page.read_text()
 
 
 def test_pictures_are_embedded_where_they_are(page, pictures):
-    found = payload(page)["pictures"]
+    found = payload(page, "pictures")
     assert {name.partition("/")[0] for name in found} == {"live"}
     assert len(found) == 20
-    assert all(url.startswith("data:image/jpeg;base64,") for url in found.values())
+    assert all(url.startswith("data:image/webp;base64,") for url in found.values())
     assert len(found) <= PICTURES
+
+
+def test_pictures_fill_a_page_up_to_a_size(page, pictures, tmp_path, monkeypatch):
+    """Those on which a model erred most in some split come first."""
+    embedded = payload(page, "pictures")
+    room = sum(len(name) + len(url) for name, url in embedded.items()) // 2
+    monkeypatch.setattr("mimi_lightning.evaluation.page.PAGE", 0)
+    monkeypatch.setattr("mimi_lightning.evaluation.page.ROOM", room)
+    report = make_report(collect([page.with_name("a.csv")]))
+    write_page(report, tmp_path / "small.html", pictures)
+    found = payload(tmp_path / "small.html", "pictures")
+    assert 0 < len(found) < len(embedded)
+    assert sum(len(name) + len(url) for name, url in found.items()) <= room
+    tested = report.study.tested
+    largest = tested["error"].abs().groupby([tested["split"], tested["dataset"]]).idxmax()
+    worst = tested.loc[largest, ["dataset", "image"]].drop_duplicates()
+    assert set(_chosen(tested)[: len(worst)]) == set(worst.itertuples(index=False, name=None))
 
 
 def test_a_bare_table_makes_a_page(fabricate, tmp_path):
@@ -84,7 +104,7 @@ def test_a_bare_table_makes_a_page(fabricate, tmp_path):
     table.to_csv(tmp_path / "bare.csv", index=False)
     write_page(make_report(collect([tmp_path / "bare.csv"])), tmp_path / "report.html")
     data = payload(tmp_path / "report.html")
-    assert data["pictures"] == {}
+    assert payload(tmp_path / "report.html", "pictures") == {}
     assert data["details"] == data["runs"] == []
     assert "prediction" not in data["points"][0]
 
@@ -97,7 +117,7 @@ def test_a_run_tells_where_it_comes_from(run, tmp_path):
     assert told["facts"]["seed"] == 19901116
     assert len(told["facts"]["sha256 of the partition"]) == 64
     assert "backbone:\n" in told["settings"]
-    assert any(name.startswith("csiq/") for name in data["pictures"])
+    assert any(name.startswith("csiq/") for name in payload(tmp_path / "report.html", "pictures"))
 
 
 @pytest.fixture
@@ -105,7 +125,7 @@ def browse(page, tmp_path):
     if BROWSER is None and "CI" not in os.environ:
         pytest.skip("needs Chromium")
 
-    def dump(state, width=1280):
+    def dump(state, width=1280, file=page):
         """The page after its script ran, as text."""
         flags = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}/profile", "--dump-dom"]
         words = [
@@ -113,7 +133,7 @@ def browse(page, tmp_path):
             *flags,
             f"--window-size={width},900",
             "--virtual-time-budget=2000",
-            f"{page.as_uri()}#{state}",
+            f"{file.as_uri()}#{state}",
         ]
         text = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True).stdout
         html = re.match(r".*?<html[^>]*>", text, re.DOTALL)[0]
@@ -147,14 +167,13 @@ def test_the_summary_comes_first_and_sorts(page, browse):
 
 
 def test_a_point_shows_its_picture_and_scores(page, browse):
-    group = next(
-        g for g in payload(page)["points"] if (g["model"], g["split"], g["dataset"]) == ("mix/resnet34", 2, "live")
-    )
+    data = payload(page)
+    group = next(g for g in data["points"] if (g["model"], g["split"], g["dataset"]) == ("mix/resnet34", 2, "live"))
     text = browse("theme=dark&model=mix/resnet34&split=2&dataset=live&point=live/6", 390)
     card = re.search(r'<figure id="card".*?</figure>', text, re.DOTALL)[0]
-    assert "data:image/jpeg" in card
+    assert "data:image/webp" in card
     assert "img_006.png" in card
-    assert f"{group['mos'][6]:.4f}" in card
+    assert f"{data['shown']['live']['mos'][group['at'][6]]:.4f}" in card
     assert 'data-theme="dark"' in text
     assert len(re.findall(r"<button[^>]*aria-pressed", text)) == WORST
 
@@ -163,3 +182,27 @@ def test_hostile_names_are_shown_as_they_are(browse):
     text = browse("")
     assert "a&lt;/script&gt;&lt;img src=x" in text
     assert '<img src="x"' not in text
+
+
+def test_datasets_of_the_scatter_are_shown_and_hidden(page, browse):
+    """The largest is drawn first; its name says how the model does on it."""
+    text = browse("model=mix/resnet34&split=2&hide=koniq")
+    legend = re.search(r'<p id="legend".*?</p>', text, re.DOTALL)[0]
+    shown = re.findall(r'aria-pressed="(\w+)".*? (\w+), SRCC', legend)
+    assert sorted(shown) == [("false", "koniq"), ("true", "csiq"), ("true", "live")]
+    row = next(
+        row
+        for row in payload(page)["results"]
+        if (row["model"], row["split"], row["dataset"]) == ("mix/resnet34", 2, "live")
+    )
+    assert f"live, SRCC {row['srcc']:.3f} of 40" in legend
+
+
+def test_many_notes_are_folded_and_a_few_are_not(page, browse, tmp_path):
+    assert '<details open="">' in browse("").partition('id="summary"')[0]
+    report = replace(make_report(collect([page.with_name("a.csv")])), notes=[f"note {i}" for i in range(27)])
+    write_page(report, tmp_path / "many.html")
+    folded = browse("", file=tmp_path / "many.html").partition('id="summary"')[0]
+    assert "<details>" in folded
+    assert "27 notes" in folded
+    assert "note 26" in folded

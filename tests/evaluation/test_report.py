@@ -14,6 +14,7 @@ from mimi_lightning.errors import ConfigError, ScoreError
 from mimi_lightning.evaluation.protocol import FITTED
 from mimi_lightning.evaluation.report import report
 from mimi_lightning.evaluation.study import Run, Study, collect
+from mimi_lightning.evaluation.tables import aligned
 from mimi_lightning.metrics import FITS, fitted_figures
 from mimi_lightning.run_folder import RunFolder
 
@@ -60,6 +61,19 @@ def test_a_report_is_the_same_each_time(tables, tmp_path):
         report(tables, tmp_path / out)
     for name in ("results.csv", "report.json", "report.md", "report.tex", "report.html", "breakdown.csv"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_a_report_that_is_broken_off_leaves_the_one_before(tables, tmp_path, monkeypatch):
+    def break_off(report):
+        raise OSError("disk full")
+
+    monkeypatch.setattr("mimi_lightning.evaluation.report.draw_report", break_off)
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "results.csv").write_text("old")
+    with pytest.raises(OSError, match="disk full"):
+        report(tables, out)
+    assert [path.read_text() for path in out.iterdir()] == ["old"]
 
 
 @pytest.mark.parametrize("words", [["--help"], ["a.csv", "--fits", "published"]])
@@ -146,6 +160,140 @@ def test_what_cannot_be_computed_is_said(fabricate, tmp_path):
     table.to_csv(tmp_path / "a.csv", index=False)
     made = report([tmp_path / "a.csv"])
     assert made.notes == ["mix/resnet34, live, splits 1, 2: every score is 0.5: a constant correlates with nothing"]
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda table: table.assign(proxy=0.5),
+        lambda table: table.assign(mos=3.0),
+        lambda table: table.iloc[:2],
+        lambda table: table.iloc[:1],
+        lambda table: table.assign(proxy=table["proxy"] * 1e300),
+        lambda table: table.assign(proxy=table["proxy"] * 1e-300),
+        lambda table: table.assign(run="a$b_{c}^$/split01", dataset="$x", image=table["dataset"] + table["image"]),
+        lambda table: table.assign(run=table["run"] + "x" * 300),
+    ],
+    ids=["scores alike", "labels alike", "two rows", "one row", "huge", "tiny", "dollars", "long name"],
+)
+@pytest.mark.filterwarnings("error::UserWarning")
+def test_one_collapsed_model_does_not_cost_the_page(fabricate, tmp_path, spoil):
+    spoil(fabricate(splits=[1], datasets=["csiq", "live"], n=12)).to_csv(tmp_path / "a.csv", index=False)
+    report([tmp_path / "a.csv"])
+    assert (tmp_path / "report" / "report.html").is_file()
+
+
+def test_a_collapsed_model_stands_beside_a_sound_one(fabricate, tmp_path):
+    words = {"splits": [1, 2], "datasets": ["csiq", "live"], "n": 12}
+    sound, collapsed = fabricate("mix/sound", **words), fabricate("mix/flat", **words).assign(proxy=0.5)
+    unscored = fabricate("mix/train_only", **words).assign(part="train")
+    pd.concat([sound, collapsed, unscored]).to_csv(tmp_path / "a.csv", index=False)
+    made = report([tmp_path / "a.csv"])
+    assert made.notes[0] == "mix/train_only: no test rows"
+    assert [note for note in made.notes if note.startswith("mix/flat, live, splits 1, 2: every score is 0.5")]
+    assert made.summary.query("model == 'mix/sound' and figure == 'srcc'")["median"].notna().all()
+
+
+def test_a_finished_run_is_told(finished, tmp_path):
+    made = report([tmp_path / "outputs"])
+    assert not made.notes
+    names = {path.stem for path in (tmp_path / "outputs" / "report" / "figures").iterdir()}
+    assert {"mappings-mix-resnet34", "training-mix-resnet34"} <= names
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("metrics.json", "{"),
+        ("metrics.json", "[]"),
+        ("metrics.json", '{"run": "mix/resnet34/split01"}'),
+        ("config.yaml", "split: [1\n"),
+        ("config.yaml", "- 1\n"),
+        ("config.yaml", "split: 1\n"),
+        ("predictions.csv", None),
+        ("predictions.csv", "dataset,split\n"),
+        ("labels.csv", None),
+        ("mappings.csv", ""),
+        ("mappings.csv", "a,b\n1,2\n"),
+        ("logs/version_0/metrics.csv", ""),
+    ],
+)
+def test_a_damaged_run_is_named_and_the_others_are_reported(finished, fabricate, tmp_path, name, content):
+    fabricate("mix/sound", splits=[1], datasets=["live"]).to_csv(tmp_path / "a.csv", index=False)
+    (finished / name).unlink()
+    if content is not None:
+        (finished / name).write_text(content)
+    study = collect([tmp_path / "a.csv", tmp_path / "outputs"])
+    assert study.models == ["mix/sound"]
+    (said,) = study.missing
+    assert str(finished) in said
+    with pytest.raises(ScoreError, match=f"There is no finished run in .*\n.*{finished.name}"):
+        collect([tmp_path / "outputs"])
+
+
+def test_rows_without_images_that_stand_there_twice_are_refused(fabricate, tmp_path):
+    table = fabricate(splits=[1]).drop(columns="image")
+    pd.concat([table, table]).to_csv(tmp_path / "a.csv", index=False)
+    with pytest.raises(ScoreError, match=r"a.csv:2 has no image, in a split whose rows stand there twice"):
+        collect([tmp_path / "a.csv"])
+    for name in ("a.csv", "b.csv"):
+        table.to_csv(tmp_path / name, index=False)
+    with pytest.raises(ScoreError, match="Two of the tables hold split 1 of mix/resnet34"):
+        collect([tmp_path / "a.csv", tmp_path / "b.csv"])
+    assert len(collect([tmp_path / "a.csv"]).predictions) == len(table)
+    tied = table.assign(proxy=0.5, mos=table["mos"] > table["mos"].mean()).sort_values("mos").astype({"mos": int})
+    tied.to_csv(tmp_path / "a.csv", index=False)  # a collapsed model and labels of few values repeat themselves, too
+    assert len(collect([tmp_path / "a.csv"]).predictions) == len(table)
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "said"),
+    [
+        (["--lists", "gone"], ConfigError, "needs --alignment"),
+        (["--lists", "gone", "--alignment", "a.csv"], ScoreError, "no folder gone for --lists"),
+        (["--images", "a.csv"], ScoreError, "no folder a.csv for --images"),
+        (["--config-dir", "own"], ConfigError, r"live.yaml describes no dataset"),
+    ],
+)
+def test_options_that_name_nothing_are_refused(fabricate, tmp_path, monkeypatch, words, error, said):
+    monkeypatch.chdir(tmp_path)
+    fabricate(splits=[1]).to_csv("a.csv", index=False)
+    (tmp_path / "own" / "dataset").mkdir(parents=True)
+    (tmp_path / "own" / "dataset" / "live.yaml").write_text("images: many\n")
+    with pytest.raises(error, match=said):
+        main(["report", "a.csv", *words])
+    assert not (tmp_path / "report").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"dataset": "weighted"}, "a dataset called like a row over datasets"),
+        ({"run": "/split01"}, "a run without a name"),
+        ({"part": "train"}, "no row is of a test part"),
+    ],
+)
+def test_tables_that_cannot_be_told_apart_are_refused(fabricate, tmp_path, change, said):
+    fabricate(splits=[1], datasets=["live"]).assign(**change).to_csv(tmp_path / "a.csv", index=False)
+    with pytest.raises(ScoreError, match=said):
+        collect([tmp_path / "a.csv"])
+
+
+def test_label_baselines_stand_once_for_every_set_of_images():
+    scores = ["native labels", "min-max labels", "z-score labels", "oracle line", "aligned labels", "proxy scores"]
+
+    def told(model, split, n, own):
+        figures = [0.1, 0.2, 0.3, 0.4, own, own]
+        return pd.DataFrame({"model": model, "split": split, "scores": scores, "n": n, "srcc": figures})
+
+    alignment = pd.concat([told("a", 1, 50, 0.5), told("a", 2, 50, 0.7), told("b", 1, 50, 0.8), told("b", 2, 50, 0.8)])
+    few = told("c", 1, 30, 0.9)
+    grid = aligned(pd.concat([alignment, few], ignore_index=True).assign(plcc=0.5, rmse=0.1, excluded=0))
+    shown = [(model, name, splits, images, figure) for model, name, splits, images, figure, *_ in grid[1:]]
+    assert [row[0] for row in shown] == [*["labels alone"] * 4, "a", "a", "b", "b", *["labels alone"] * 4, "c", "c"]
+    assert shown[0] == ("labels alone", "native labels", "2", "50", "0.1000")
+    assert shown[4] == ("a", "aligned labels", "2", "50", "0.6000")
+    assert shown[8][2:4] == ("1", "30")
 
 
 def test_a_dataset_that_one_split_lacks_is_said(fabricate, tmp_path):

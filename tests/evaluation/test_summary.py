@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from mimi_lightning.evaluation.statistics import bootstrap, paired_test
+from mimi_lightning.evaluation.statistics import _places, _ranks, bootstrap, paired_test
 from mimi_lightning.evaluation.study import Study
 from mimi_lightning.evaluation.summary import add_errors, break_down, compare, cross_test, score_splits, summarise
 from mimi_lightning.metrics import srcc
@@ -172,3 +172,10 @@ def test_unseen_datasets_stand_beside_their_own(study):
     ]
     assert found.loc[("a/resnet34", "live"), "part"] == "test"
     assert set(Study(table).tested.query("model == 'b/vgg16'")["dataset"]) == {"csiq", "koniq"}
+
+
+def test_ranks_that_are_counted_are_those_that_are_sorted():
+    values = np.random.default_rng(0).normal(size=50).round(1)
+    resamples = np.random.default_rng(1).integers(0, 50, (7, 50))
+    expected = stats.rankdata(values[resamples], axis=-1)
+    assert np.array_equal(_ranks(_places(values)[resamples]), expected)

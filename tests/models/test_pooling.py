@@ -24,6 +24,7 @@ def test_a_linear_layer_computes_what_it_does_of_the_full_matrix(size):
     rows, columns = torch.triu_indices(7, 7)
     packed_weight = (weight + weight.mT)[:, rows, columns] / 2
     assert pool.out_features == 28
+    torch.testing.assert_close(pool.fold(weight.flatten(1)), packed_weight)
     torch.testing.assert_close(pool(x) @ packed_weight.mT, full_pool(x) @ weight.flatten(1).mT)
 
 

@@ -13,7 +13,8 @@ from mimi_lightning.errors import ConfigError
 from mimi_lightning.models.heads import levels
 from mimi_lightning.models.lora import adapters
 from mimi_lightning.models.regressor import PooledRegressor
-from mimi_lightning.module import QualityModel, build
+from mimi_lightning.module import QualityModel
+from mimi_lightning.specs import build
 
 PICTURE = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 LORA = {"rank": 2, "alpha": 4.0}
@@ -46,6 +47,29 @@ def test_what_is_frozen_stays_as_it_was(freeze, learning, norms):
     assert regressor.head[0].weight.grad is not None
     regressor.eval().train()
     assert regressor.backbone.features[1].training == norms
+
+
+def test_the_last_quarter_of_layers_may_learn_alone():
+    features = PooledRegressor("resnet18", "none", freeze="early", hidden=[8]).backbone.features
+    learning = {name.rpartition(".")[0] for name, parameter in features.named_parameters() if parameter.requires_grad}
+    # 10 of 40: the last stage, two blocks of two convolutions and one on the way round, each with its normalisation.
+    assert len(learning) == 10
+    assert all(name.startswith("7.") for name in learning)
+    assert not any(module.training for module in features.modules() if isinstance(module, torch.nn.BatchNorm2d))
+
+
+def test_the_scaling_of_features_may_stay():
+    torch.manual_seed(0)
+    kept, learned = (
+        PooledRegressor("resnet18", "none", hidden=[8], pool="mean_std", keep_scaling=keep).train()
+        for keep in (True, False)
+    )
+    features = torch.randn(4, kept.pool.out_features)
+    for regressor, same in ((kept, True), (learned, False)):
+        before = regressor.scaling.running_mean.clone()
+        regressor.judge(features)
+        assert torch.equal(regressor.scaling.running_mean, before) == same
+    assert kept.judge(features[:1]).proxy.shape == (1,)
 
 
 def test_scores_are_float32_under_autocast():

@@ -8,10 +8,38 @@ from __future__ import annotations
 
 import argparse
 
-from mimi_lightning.cli import data, evaluate, report
+from mimi_lightning.cli import (
+    calibrate,
+    data,
+    evaluate,
+    explain,
+    export,
+    finetune,
+    import_,
+    pull,
+    push,
+    report,
+    score,
+    serve,
+    translate,
+)
 from mimi_lightning.cli.words import PROGRAM
 
-VERBS = {"data": data, "evaluate": evaluate, "report": report}
+VERBS = {
+    "data": data,
+    "evaluate": evaluate,
+    "report": report,
+    "score": score,
+    "explain": explain,
+    "translate": translate,
+    "calibrate": calibrate,
+    "finetune": finetune,
+    "export": export,
+    "import": import_,
+    "push": push,
+    "pull": pull,
+    "serve": serve,
+}
 
 
 def main(argv: list[str]) -> int:
@@ -30,5 +58,11 @@ def main(argv: list[str]) -> int:
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     for verb in VERBS.values():
         verb.add(verbs)
-    args = parser.parse_args(argv)
+    args, rest = parser.parse_known_args(argv)
+    # argparse takes words that stand together, and leaves those behind the next option.
+    words = [word for word in rest if "words" in args and "=" in word and not word.startswith("-")]
+    if unknown := [word for word in rest if word not in words]:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    if words:
+        args.words += words
     return args.run(args)

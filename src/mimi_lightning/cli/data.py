@@ -41,6 +41,7 @@ def add(verbs: Any) -> None:
     )
     check.add_argument("overrides", metavar="KEY=VALUE", nargs="*", help="as in training: splits=liqe splits.lists=DIR")
     check.add_argument("--config-dir", **CONFIG_DIR)
+    check.add_argument("--near", action="store_true", help="look for recompressed or resized copies across datasets")
     check.add_argument("--json", action="store_true", help="for machines")
     check.set_defaults(run=_check)
     compare = actions.add_parser(
@@ -92,7 +93,7 @@ def _check(args: argparse.Namespace) -> int:
 
         labels = build_labels(OmegaConf.to_container(cfg.tasks))
     protocol = Protocol(**cfg.splits)
-    report = check_datasets(cfg.datasets, Path(cfg.data.root), cfg.split, protocol, labels, not args.json)
+    report = check_datasets(cfg.datasets, Path(cfg.data.root), cfg.split, protocol, labels, not args.json, args.near)
     if args.json:
         print(json.dumps(report.as_dict(), indent=2))
     else:

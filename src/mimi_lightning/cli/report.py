@@ -46,6 +46,8 @@ def _report(args: argparse.Namespace) -> int:
     from mimi_lightning.evaluation.alignment import align_lists
     from mimi_lightning.evaluation.report import report, show_alignment
 
+    if args.lists is not None and args.alignment is None:
+        raise ConfigError("--lists DIR tells which labels are aligned with ratings: it needs --alignment FILE.")
     if args.sources:
         report(args.sources, args.out, (), args.alignment, args.lists, args.images, args.fits, args.config_dir)
     elif args.alignment is not None and args.lists is not None:

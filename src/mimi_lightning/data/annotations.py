@@ -95,14 +95,15 @@ def complete(rows: pd.DataFrame, name: str, source: Path) -> pd.DataFrame:
         table[column] = _texts(table, column)
     for column in NUMBERS:
         table[column] = _numbers(table, column, source)
-    spelt = table.assign(**{column: _spell(table[column], Folder(source)) for column in ("image", "reference")})
+    disk = Folder(source)
+    spelt = table.assign(**{column: _spell(table[column], disk) for column in ("image", "reference")})
     _refuse(table["image"].eq(""), table, source, "an image without a name")
     _refuse(spelt["image"].duplicated(), table, source, "an image that is listed twice")
     _refuse(~np.isfinite(table["mos"]), table, source, "a score that is not a finite number")
     if table["part"].any():
         _refuse(~table["part"].isin(PARTS), table, source, f"a part other than {', '.join(PARTS)}")
+    outside = leaves_folder(source, pd.unique(spelt[["image", "reference"]].to_numpy().ravel()))
     for column in ("image", "reference"):
-        outside = leaves_folder(source, spelt[column])
         _refuse(spelt[column].map(outside), table, source, f"a file outside the folder as its {column}")
     table = spelt[list(ANNOTATION_COLUMNS)].sort_values("image", ignore_index=True)
     table.attrs = dict(rows.attrs)

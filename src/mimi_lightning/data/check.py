@@ -16,9 +16,10 @@ import pandas as pd
 
 from mimi_lightning.data.annotations import PARTS, add_scenes, check_range, read_annotations
 from mimi_lightning.data.decode import read_image
+from mimi_lightning.data.near import find_near
 from mimi_lightning.data.owners.folder import is_leaving
 from mimi_lightning.data.partitions import Parts, Protocol, assign_parts
-from mimi_lightning.data.splits import find_leaks
+from mimi_lightning.data.splits import assign_contents, find_leaks
 from mimi_lightning.errors import DatasetError, ScoreError
 from mimi_lightning.metrics import srcc
 from mimi_lightning.progress import in_threads
@@ -75,11 +76,12 @@ class Finding:
 
 @dataclass
 class Report:
-    """Findings of all datasets, and problems that are of no single one."""
+    """Findings of all datasets, problems that are of no single one, and contents that look alike."""
 
     split: int
     findings: list[Finding]
     problems: list[str] = field(default_factory=list)
+    near: list[str] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
@@ -98,6 +100,7 @@ def check_datasets(
     protocol: Protocol,
     labels: Callable[[pd.DataFrame], Any] | None = None,
     progress: bool = True,
+    near: bool = False,
 ) -> Report:
     """Read labels, partition and every picture of the datasets that are there.
 
@@ -108,6 +111,7 @@ def check_datasets(
         protocol: where partitions come from.
         labels: makes the labels of tasks, or refuses words of the annotations table.
         progress: show a progress bar.
+        near: look for contents that look alike, see `find_near`.
     """
     report = Report(split, [_finding(name, dataset, root) for name, dataset in sorted(datasets.items())])
     tables = [table for finding in report.findings if (table := _read_labels(finding, datasets, root)) is not None]
@@ -118,7 +122,7 @@ def check_datasets(
     folders = {name: dataset["folder"] for name, dataset in datasets.items()}
     parts = None
     try:
-        parts = assign_parts(annotations, root, folders, split, protocol)
+        parts = assign_parts(annotations, root, folders, split, protocol, every=True)
         if labels:
             labels(parts.table)
     except DatasetError as error:
@@ -131,6 +135,8 @@ def check_datasets(
         for name, rows in parts.table.groupby("dataset"):
             _look_at_parts(known[name], rows, parts)
         _find_duplicates_across_parts(report, parts, annotations, digests)
+    if near:
+        report.near = find_near(annotations, assign_contents(annotations, root, folders), root, folders, progress)
     return report
 
 

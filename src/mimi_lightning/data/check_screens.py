@@ -21,6 +21,8 @@ def show(report: Report, console: Console | None = None) -> None:
     for finding in report.findings:
         if not finding.present:
             console.print(f"[dim]{finding.dataset}: not there ({finding.folder}, from {finding.url})[/dim]")
+    for said in report.near:
+        console.print(Text(f"? {said}", style="yellow"))
     for problem in report.problems:
         console.print(Text(f"✗ {problem}", style="bold red"))
     if report.ok:

@@ -136,7 +136,7 @@ def compare(settings: dict[str, Any], splits: int) -> Comparison:
 
     from mimi_lightning.contracts import Regressor
     from mimi_lightning.data.features import keep_features
-    from mimi_lightning.module import build
+    from mimi_lightning.specs import build
     from mimi_lightning.train import make_data
 
     every = [make_data({**settings, "split": split, "tasks": None}) for split in range(1, 1 + splits)]

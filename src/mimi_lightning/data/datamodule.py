@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ from mimi_lightning.data.images import ImageFiles, Picture, Size, mirror
 from mimi_lightning.data.partitions import Protocol, assign_parts, limit_training
 from mimi_lightning.data.sampling import Draw, MixedBatchSampler, SizeBatchSampler
 from mimi_lightning.errors import DatasetError
+from mimi_lightning.processes import gathered
 
 Batch = dict[str, Any]
 Images = ImageFiles | CachedImages
@@ -85,6 +86,33 @@ def _stack(images: Sequence[torch.Tensor]) -> torch.Tensor:
     # NumPy asks the system for huge pages. It clears new memory page by page, which takes longer than copying images.
     memory = np.empty((len(images), *images[0].shape), np.uint8)
     return torch.stack(images, out=torch.from_numpy(memory))
+
+
+class MixedLoader(DataLoader):
+    """The train loader, which goes on in the middle of an epoch.
+
+    It counts the batches that it has handed out; how far its workers have read ahead does not matter.
+    """
+
+    resumed = 0  # the batch with which the next epoch begins
+
+    def __iter__(self) -> Iterator[Batch]:
+        self.given, self.resumed = self.resumed, 0
+        self.batch_sampler.first = self.given
+        return self._counted(super().__iter__())
+
+    def _counted(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        for batch in batches:
+            self.given += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """How many batches of this epoch were handed out; Lightning keeps it in checkpoints."""
+        return {"given": self.given}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Begin with the next batch; Lightning asks for it only where an epoch was not finished."""
+        self.resumed = state["given"]
 
 
 class MixedDataModule(lightning.LightningDataModule):
@@ -196,7 +224,7 @@ class MixedDataModule(lightning.LightningDataModule):
             rank=self.trainer.global_rank if self.trainer else 0,
             world=self.trainer.world_size if self.trainer else 1,
         )
-        return self.loader(self.train_view, sampler)
+        return self.loader(self.train_view, sampler, MixedLoader)
 
     def val_dataloader(self) -> DataLoader:
         """Whole images of the val part, each once."""
@@ -224,6 +252,14 @@ class MixedDataModule(lightning.LightningDataModule):
         if "row" in batch:
             batch["names"] = tuple(self.names)
         return batch
+
+    def state_dict(self) -> dict[str, list[str]]:
+        """What all processes have skipped, for the count of a run that goes on; Lightning keeps it in checkpoints."""
+        return {"skipped": sorted(set().union(*gathered(self.skipped)))}
+
+    def load_state_dict(self, state: Mapping[str, Sequence[str]]) -> None:
+        """Take over what was skipped before."""
+        self.skipped.update(state["skipped"])
 
     def delivered(self, batch: Batch, device: torch.device) -> Batch:
         """A batch of a loader as a trainer would deliver it."""
@@ -258,15 +294,16 @@ class MixedDataModule(lightning.LightningDataModule):
     def _images(self, resize: int) -> Images:
         """Pictures of all rows, from the decoded cache if there is to be one."""
         folders = {name: d["folder"] for name, d in self.datasets.items()}
+        roots = {name: str(self.root / folder) for name, folder in folders.items()}
         rows = zip(self.table["dataset"], self.table["image"], strict=True)
-        files = ImageFiles([self.root / folders[dataset] / image for dataset, image in rows], resize)
+        files = ImageFiles([f"{roots[dataset]}/{image}" for dataset, image in rows], resize)
         return open_cache(self.table, self.root, folders, files, self.cache) if self.cache else files
 
-    def loader(self, view: View, sampler: Sampler[list[Draw]]) -> DataLoader:
+    def loader(self, view: View, sampler: Sampler[list[Draw]], kind: type[DataLoader] = DataLoader) -> DataLoader:
         """Batches of what a sampler draws, as a view shows them; of frozen features where they are kept."""
         if view in self.kept:
-            return DataLoader(self.kept[view], batch_sampler=sampler, collate_fn=dict)
-        return DataLoader(
+            return kind(self.kept[view], batch_sampler=sampler, collate_fn=dict)
+        return kind(
             ImageRows(self.images[view.resize], self.facts, view),
             batch_sampler=sampler,
             collate_fn=collate,

@@ -34,12 +34,21 @@ def read_image(path: Path) -> Image.Image:
     """
     try:
         with Image.open(path) as image:
-            turn = TURNS.get(_orientation(image))  # before the pixels, so that the size from the header agrees
-            image.load()
-            image = _to_rgb(image)
-            return image if turn is None else image.transpose(turn)
+            return as_seen(image)
     except _UNREADABLE as error:
         raise _explained(path, error) from error
+
+
+def as_seen(image: Image.Image) -> Image.Image:
+    """A picture of any mode as RGB, as it is to be seen.
+
+    Raises:
+        ValueError: its numbers have no known white.
+    """
+    turn = TURNS.get(_orientation(image))  # before the pixels, so that the size from the header agrees
+    image.load()
+    image = _to_rgb(image)
+    return image if turn is None else image.transpose(turn)
 
 
 def image_size(path: Path) -> tuple[int, int]:

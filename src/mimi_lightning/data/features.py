@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from mimi_lightning.data.datamodule import MixedDataModule
 
 # What a regressor is told that its features do not depend on.
-AFTER = ("hidden", "says", "weights", "freeze", "lora", "max_channels")
+AFTER = ("hidden", "says", "weights", "freeze", "keep_scaling", "lora", "max_channels")
 
 
 class FeatureRows(Dataset):

@@ -44,7 +44,7 @@ class ImageFiles:
         resize: short side of a picture in pixels, at most.
     """
 
-    def __init__(self, paths: Sequence[Path], resize: int) -> None:
+    def __init__(self, paths: Sequence[Path | str], resize: int) -> None:
         self.paths, self.resize = np.array([str(path) for path in paths]), resize
 
     def __len__(self) -> int:
@@ -59,18 +59,31 @@ class ImageFiles:
         return picture_size(Path(self.paths[row]), self.resize)
 
 
-class DecodedPicture:
-    """A picture in memory; only what a window needs is resized."""
+class PictureInMemory:
+    """An RGB image and its adaptive resize; only what a window needs is resized.
 
-    def __init__(self, path: Path, resize: int) -> None:
-        self.path, self.image = path, read_image(path)
-        self.size = resized_size(self.image.size, resize)
+    Args:
+        image: RGB of 8 bits.
+        resize: short side of the picture in pixels, at most.
+        path: where it comes from, for messages.
+    """
+
+    def __init__(self, image: Image.Image, resize: int, path: Path) -> None:
+        self.image, self.path = image, path
+        self.size = resized_size(image.size, resize)
 
     def window(self, box: Box) -> torch.Tensor:
         """Pixels of a box as uint8 [3, height, width]."""
         # Band by band: turning interleaved pixels into planes takes torch more than twice as long.
         bands = resize_window(self.image, self.size, box).split()
         return torch.from_numpy(np.stack([np.asarray(band) for band in bands]))
+
+
+class DecodedPicture(PictureInMemory):
+    """A picture decoded from its file, or a DatasetError that names it."""
+
+    def __init__(self, path: Path, resize: int) -> None:
+        super().__init__(read_image(path), resize, path)
 
 
 def picture_size(path: Path, resize: int) -> Size:

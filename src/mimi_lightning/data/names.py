@@ -24,7 +24,9 @@ class Folder:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.listed: dict[str, tuple[set[str], dict[str, list[str]]]] = {}
+        self.found: dict[str, str | None] = {}
+        self.listed: dict[str, set[str]] = {}
+        self.spellings: dict[str, dict[str, list[str]]] = {}
 
     def find(self, name: str) -> str | None:
         """A file or folder as the disk spells it, relative to the root; None where there is none.
@@ -32,12 +34,15 @@ class Folder:
         Raises:
             DatasetError: the name is written as none of several files that differ only in their spelling.
         """
-        name = posixpath.normpath(name)
+        if name not in self.found:
+            self.found[name] = self._find(posixpath.normpath(name))
+        return self.found[name]
+
+    def _find(self, name: str) -> str | None:
         parent, base = posixpath.split(name)
         if name.startswith("/") or (parent and (parent := self.find(parent)) is None):
             return None
-        names, spellings = self._list(parent)
-        alike = [base] if base in names else spellings.get(plain_name(base), [])
+        alike = [base] if base in self._names(parent) else self._spelt(parent).get(plain_name(base), [])
         if len(alike) > 1:
             raise DatasetError(
                 f"'{name}' may be {' or '.join(sorted(alike))} in {self.root / parent}, whose names differ only in "
@@ -45,15 +50,18 @@ class Folder:
             )
         return posixpath.join(parent, alike[0]) if alike else None
 
-    def _list(self, directory: str) -> tuple[set[str], dict[str, list[str]]]:
-        """Names in a directory, and the same by what their spellings have in common."""
+    def _names(self, directory: str) -> set[str]:
         if directory not in self.listed:
             try:
-                names = os.listdir(self.root / directory)
+                self.listed[directory] = set(os.listdir(self.root / directory))
             except OSError:  # no directory, or words that are too long for a name
-                names = []
-            spellings: dict[str, list[str]] = {}
-            for name in names:
-                spellings.setdefault(plain_name(name), []).append(name)
-            self.listed[directory] = set(names), spellings
+                self.listed[directory] = set()
         return self.listed[directory]
+
+    def _spelt(self, directory: str) -> dict[str, list[str]]:
+        """Names in a directory by what their spellings have in common."""
+        if directory not in self.spellings:
+            spellings = self.spellings[directory] = {}
+            for name in self._names(directory):
+                spellings.setdefault(plain_name(name), []).append(name)
+        return self.spellings[directory]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
+from mimi_lightning.config import SPLITS
 from mimi_lightning.data.published import read_lists, read_official, read_own
 from mimi_lightning.data.splits import (
     FINAL,
@@ -42,8 +43,10 @@ class Protocol:
     seed: int
     lists: Path | str | None = None
 
-    def published(self, annotations: pd.DataFrame, folder: Path) -> tuple[str, pd.DataFrame | None]:
-        """Name the source of one dataset's partition and read it; None when it must be drawn."""
+    def published(
+        self, annotations: pd.DataFrame, folder: Path, splits: Iterable[int] = SPLITS
+    ) -> tuple[str, pd.DataFrame | None]:
+        """Name the source of one dataset's partition and read these splits of it; None when it must be drawn."""
         if self.protocol == "all":
             return f"all-{self.seed}", None
         if (own := read_own(annotations)) is not None:
@@ -51,7 +54,7 @@ class Protocol:
         if self.protocol == "official" and (official := read_official(annotations, folder)) is not None:
             return "official", official
         if self.lists is not None:
-            listed = read_lists(annotations, folder, self.protocol, Path(self.lists))
+            listed = read_lists(annotations, folder, self.protocol, Path(self.lists), splits)
             if listed is not None:
                 return self.protocol, listed
         return f"generated-{self.seed}", None
@@ -77,7 +80,12 @@ class Parts:
 
 
 def assign_parts(
-    annotations: pd.DataFrame, root: Path, folders: Mapping[str, str], split: int, protocol: Protocol
+    annotations: pd.DataFrame,
+    root: Path,
+    folders: Mapping[str, str],
+    split: int,
+    protocol: Protocol,
+    every: bool = False,
 ) -> Parts:
     """Give every image its part, and refuse what leaks.
 
@@ -87,12 +95,17 @@ def assign_parts(
         folders: folder of each dataset below the root.
         split: 1..10.
         protocol: where partitions come from.
+        every: read all ten splits of published lists, and not this one alone.
 
     Raises:
         DatasetError: lists that do not agree with the folders, a split that they do not have, a leak.
     """
     groups = dict(list(annotations.groupby("dataset", sort=True)))
-    found = {name: protocol.published(rows, root / folders[name]) for name, rows in groups.items()}
+    splits = SPLITS if every else (split,)
+    found = {name: protocol.published(rows, root / folders[name], splits) for name, rows in groups.items()}
+    if not every and {published is None for _, published in found.values()} == {True, False}:
+        # What is drawn beside published partitions follows all ten of them.
+        return assign_parts(annotations, root, folders, split, protocol, every=True)
     tables = []
     for name, (source, published) in found.items():
         if published is None:

@@ -31,8 +31,8 @@ class PatchView:
         self.resize, self.patches, self.side, self.small_images = resize, patches, side, small_images
 
     def size(self, size: Size) -> Size:
-        """Size of the view of a picture of `size` (width, height): the same for all."""
-        return self.side, self.side
+        """Size of the view of a picture of `size` (width, height), its patches in a row: the same for all."""
+        return self.side * self.patches, self.side
 
     def _pixels(self, picture: Picture) -> torch.Tensor:
         width, height = picture.size
@@ -92,9 +92,14 @@ def grid(size: Size, side: int) -> list[tuple[int, int]]:
 
 def reflect(pixels: torch.Tensor, side: int) -> torch.Tensor:
     """Continue a picture [3, H, W] beyond its edges, as in a mirror, until both sides measure `side` pixels or more."""
-    lacking = [max(0, side - length) for length in pixels.shape[1:]]
-    margins = [(length // 2, length - length // 2) for length in lacking]
-    return torch.from_numpy(np.pad(pixels.numpy(), [(0, 0), *margins], mode="reflect"))
+    rows, columns = (torch.from_numpy(_reflected(length, side)) for length in pixels.shape[1:])
+    return pixels[:, rows][:, :, columns]
+
+
+def _reflected(length: int, side: int) -> np.ndarray:
+    """Which of `length` pixels stands at each of `side` or more."""
+    lacking = max(0, side - length)
+    return np.pad(np.arange(length), (lacking // 2, lacking - lacking // 2), mode="reflect")
 
 
 def _size(pixels: torch.Tensor) -> Size:

@@ -5,7 +5,7 @@ Every row of a list is checked against the annotations, which come from the owne
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -100,7 +100,9 @@ def read_own(annotations: pd.DataFrame) -> pd.DataFrame | None:
     return _one_partition(annotations, annotations["part"]) if annotations["part"].any() else None
 
 
-def read_lists(annotations: pd.DataFrame, folder: Path, protocol: str, lists: Path) -> pd.DataFrame | None:
+def read_lists(
+    annotations: pd.DataFrame, folder: Path, protocol: str, lists: Path, splits: Iterable[int] = SPLITS
+) -> pd.DataFrame | None:
     """Read the published lists of one dataset; None when the authors did not list it.
 
     Args:
@@ -108,10 +110,11 @@ def read_lists(annotations: pd.DataFrame, folder: Path, protocol: str, lists: Pa
         folder: of that dataset.
         protocol: liqe or mimi_cnn.
         lists: the authors' folder, or the one above it.
+        splits: which of them are read.
 
     Returns:
         Columns image, distortion, scenes, split01..split10; None for an image that a split does not name, and for
-        splits whose lists are not there.
+        splits that are not read or whose lists are not there.
 
     Raises:
         DatasetError: names file and line of rows that do not agree with the owner's folder.
@@ -122,12 +125,16 @@ def read_lists(annotations: pd.DataFrame, folder: Path, protocol: str, lists: Pa
     form = FORMATS[protocol]
     home = lists / form.home if (lists / form.home).is_dir() else lists
     where, name = LISTED[dataset]
-    rows = pd.concat([_read_split(home / where / "splits2" / str(split), name, split, form) for split in SPLITS])
-    if rows.empty:
+    folders = {split: home / where / "splits2" / str(split) for split in SPLITS}
+    there = [split for split in splits if folders[split].is_dir()]
+    if not there and any(other.is_dir() for other in folders.values()):
+        return annotations[["image"]].reindex(columns=["image", *SPLIT_COLUMNS])
+    if not there:
         raise DatasetError(
             f"There are no lists {home / where / 'splits2' / '1' / form.file.format(name=name, part='*')}.\n"
             f"splits.lists=DIR must name the folder that holds {form.home}."
         )
+    rows = pd.concat([_read_split(folders[split], name, split, form) for split in there])
     faults = list(_faults(rows, annotations.set_index("image")["mos"], folder, form))
     if faults:
         more = f"\nand {len(faults) - NAMED:,} more" if len(faults) > NAMED else ""
@@ -138,12 +145,13 @@ def read_lists(annotations: pd.DataFrame, folder: Path, protocol: str, lists: Pa
     return table.reindex(columns=["image", "distortion", "scenes", *SPLIT_COLUMNS])
 
 
-def read_listed_labels(lists: Path, split: int = 1) -> pd.DataFrame:
+def read_listed_labels(lists: Path, split: int = 1, protocols: Iterable[str] = tuple(FORMATS)) -> pd.DataFrame:
     """Read the labels of all datasets in one split of the published lists, without any owner's folder.
 
     Args:
         lists: the authors' folder, or the one above it.
         split: 1..10.
+        protocols: whose lists are read, of those that are there.
 
     Returns:
         Columns dataset, image, mos, part.
@@ -152,7 +160,7 @@ def read_listed_labels(lists: Path, split: int = 1) -> pd.DataFrame:
         DatasetError: the folder holds no lists of that split.
     """
     tables = []
-    for form, (dataset, (where, name)) in product(FORMATS.values(), LISTED.items()):
+    for form, (dataset, (where, name)) in product(map(FORMATS.get, protocols), LISTED.items()):
         home = lists / form.home if (lists / form.home).is_dir() else lists
         folder = home / where / "splits2" / str(split)
         if (folder / form.file.format(name=name, part=form.words["test"])).is_file():
@@ -167,9 +175,7 @@ def _one_partition(annotations: pd.DataFrame, parts: pd.Series) -> pd.DataFrame:
 
 
 def _read_split(folder: Path, name: str, split: int, form: Format) -> pd.DataFrame:
-    """All rows of one split, or none where its folder is not there."""
-    if not folder.is_dir():
-        return pd.DataFrame()
+    """All rows of one split."""
     files = {part: folder / form.file.format(name=name, part=word) for part, word in form.words.items()}
     return pd.concat(
         [_read_list(file, form).assign(part=part, column=SPLIT_COLUMNS[split - 1]) for part, file in files.items()]

@@ -44,6 +44,12 @@ class MixedBatchSampler(Sampler[list[Draw]]):
         self.quota, self.seed, self.rank, self.world = dict(quota), seed, rank, world
         self.steps = steps or max(-(-len(r) // (quota[name] * world)) for name, r in self.rows.items())
         self.epoch = 0
+        self.first = 0  # the batch with which the next iteration begins
+
+    @property
+    def sampler(self) -> MixedBatchSampler:
+        """Itself: of a batch sampler, Lightning tells only what it finds under this name the epoch."""
+        return self
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that is drawn next; Lightning calls it, also after a resume."""
@@ -61,7 +67,7 @@ class MixedBatchSampler(Sampler[list[Draw]]):
         """This rank's pieces of one dataset's stream, over one epoch."""
         rows, quota, key = self.rows[name], self.quota[name], zlib.crc32(name.encode())
         order, drawn = np.empty(0, int), -1
-        for step in range(self.steps):
+        for step in range(self.first, self.steps):
             first = ((self.epoch * self.steps + step) * self.world + self.rank) * quota
             piece = []
             for position in range(first, first + quota):

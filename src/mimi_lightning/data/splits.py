@@ -47,10 +47,10 @@ def assign_contents(annotations: pd.DataFrame, root: Path, folders: Mapping[str,
     def name(dataset: str, reference: str, own: bool) -> str:
         if (dataset, plain_name(reference)) in known:
             return known[dataset, plain_name(reference)]
-        path = root / folders[dataset] / reference
+        path = os.path.join(root, folders[dataset], reference)
         if own or not os.path.isfile(path):  # Path.is_file fails on words that are too long for a name
             return f"{dataset}:{reference}"
-        pixels = read_image(path)
+        pixels = read_image(Path(path))
         return hashlib.sha256(repr(pixels.size).encode() + pixels.tobytes()).hexdigest()[:16]
 
     # A labelled picture that others were made from is their reference, not a photograph by itself.
@@ -128,6 +128,7 @@ def check_leaks(table: pd.DataFrame) -> None:
 
 def find_leaks(table: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
     """Find contents that stand in two parts: split column, content and its rows; columns as `check_leaks`."""
+    table = table[table["content"].duplicated(keep=False)]
     for column in SPLIT_COLUMNS:
         parts = table.groupby("content")[column].nunique()
         for content in parts.index[parts > 1]:
@@ -163,11 +164,20 @@ def _deal(names: np.ndarray, fixed: Mapping[str, str], shares: Mapping[str, floa
     parts, empty = dict(fixed), shares.keys() - set(fixed.values())
     for part in fixed.values():
         lacking[part] -= 1
-    for name in names:
-        if name not in parts:
-            parts[name] = part = max(lacking, key=lambda part: (part in empty, lacking[part]))
-            lacking[part] -= 1
-            empty = empty - {part}
+    rest = [name for name in names if name not in parts] if parts else names.tolist()
+    while empty and rest:
+        part = max(empty, key=lacking.get)
+        parts[rest.pop(0)] = part
+        lacking[part] -= 1
+        empty = empty - {part}
+    train, val, test = (lacking[part] for part in SHARES)
+    for name in rest:  # written out, since a partition of a million is ten million of these
+        if train >= val and train >= test:
+            parts[name], train = "train", train - 1
+        elif val >= test:
+            parts[name], val = "val", val - 1
+        else:
+            parts[name], test = "test", test - 1
     return parts
 
 

@@ -17,6 +17,7 @@ IMAGE_KEY = ["dataset", "image"]
 POOLED_FIGURES = ["scores", "n", "srcc", "plcc", "rmse"]
 STUDY_FIGURES = ["model", "split", *POOLED_FIGURES, "excluded"]
 LISTS_ALONE = "labels alone"  # stands for the model where there is none
+BASELINES = ("native labels", "min-max labels", "z-score labels", "oracle line")  # what labels say without a model
 
 
 def read_quality(file: Path, images: pd.DataFrame, folders: Mapping[str, str]) -> pd.Series:
@@ -45,6 +46,8 @@ def read_quality(file: Path, images: pd.DataFrame, folders: Mapping[str, str]) -
         raise ScoreError(f"{file} is no list of ratings: {error}") from error
     if not np.isfinite(quality).all():
         raise ScoreError(f"{file}: the rating of {quality.index[~np.isfinite(quality)][0]} is not a finite number.")
+    if quality.index.has_duplicates:
+        raise ScoreError(f"{file} rates {quality.index[quality.index.duplicated()][0]} twice.")
     known = pd.MultiIndex.from_frame(images[IMAGE_KEY])
     if file.suffix != ".csv":
         names = [f"{folders.get(dataset, dataset)}_{image.replace('/', '_')}" for dataset, image in known]
@@ -91,14 +94,9 @@ def label_baselines(labels: pd.DataFrame, quality: pd.Series) -> dict[str, pd.Se
     mos = labels.set_index(IMAGE_KEY)["mos"]
     groups = mos.groupby("dataset")
     low, high = groups.transform("min"), groups.transform("max")
-    return {
-        "native labels": mos,
-        "min-max labels": (mos - low) / (high - low),
-        "z-score labels": (mos - groups.transform("mean")) / groups.transform("std"),
-        "oracle line": pd.concat(
-            _line(mos.loc[rated.index], rated) for _, rated in quality.groupby("dataset", sort=False)
-        ),
-    }
+    lines = pd.concat(_line(mos.loc[rated.index], rated) for _, rated in quality.groupby("dataset", sort=False))
+    scores = mos, (mos - low) / (high - low), (mos - groups.transform("mean")) / groups.transform("std"), lines
+    return dict(zip(BASELINES, scores, strict=True))
 
 
 def align_run(predictions: pd.DataFrame, labels: pd.DataFrame, quality: pd.Series) -> tuple[pd.DataFrame, int]:
@@ -183,7 +181,7 @@ def told_by_runs(runs: Sequence[Run]) -> pd.DataFrame:
 def _labels(run: Run | None, rows: pd.DataFrame, lists: Path | None) -> tuple[pd.DataFrame, dict[str, str]]:
     if run is not None:
         folders = {name: node["folder"] for name, node in run.settings["datasets"].items()}
-        return pd.read_csv(run.folder.file("labels"), dtype={"image": str}), folders
+        return run.read_labels(), folders
     folders = {dataset: folder for dataset, (folder, _) in LISTED.items()}
     return read_listed_labels(lists, int(rows["split"].iloc[0])) if lists else rows, folders
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 
 import numpy as np
 import pandas as pd
@@ -44,18 +45,20 @@ def draw_mappings(
         axis.scatter(group["proxy"], group["mos"], s=14, color=POINT, alpha=0.7, linewidths=0, label="test images")
         seen = curve[curve["proxy"].between(low, high)]
         axis.plot(seen["proxy"], seen["mos"], color=CURVE, linewidth=1.8, label="score mapper")
-        axis.set_title(f"{name}   SRCC {figures.loc[name, 'srcc']:.3f}   n {len(group)}", fontsize=10)
+        axis.set_title(_told(name, figures.at[name, "srcc"], len(group)), fontsize=10)
         axis.set_ylabel("MOS (native)")
     figure.supxlabel("proxy score")
-    figure.legend(*_handles(axes), loc="outside upper right", ncols=3, frameon=False)
+    _head(figure, axes, predictions["run"].iloc[0])
     return figure
 
 
-def draw_scatter(predictions: pd.DataFrame, fits: str = "least") -> Figure:
+def draw_scatter(predictions: pd.DataFrame, figures: pd.DataFrame, title: str, fits: str = "least") -> Figure:
     """MOS over proxy score, one panel a dataset, with both logistic curves that the protocol fits.
 
     Args:
         predictions: test rows of one model and split.
+        figures: of `score_splits`, the rows of that model and split, by dataset.
+        title: names model and split.
         fits: kind of the logistic fits, see `metrics.FITS`.
     """
     names = sorted(predictions["dataset"].unique())
@@ -71,20 +74,21 @@ def draw_scatter(predictions: pd.DataFrame, fits: str = "least") -> Figure:
             except ScoreError:  # the results say why
                 continue
             axis.plot(grid, fitted, color=style[0], linestyle=style[1], label=f"{curve} {FITTED[fits]}")
-        axis.set_title(f"{name}   n {len(group):,}", fontsize=10)
+        axis.set_title(_told(name, figures.at[name, "srcc"], len(group)), fontsize=10)
         axis.set_ylabel("MOS (native scale)")
         axis.set_ylim(*_padded(mos))
     figure.supxlabel("proxy score")
-    figure.legend(*_handles(axes), loc="outside upper right", ncols=min(3, len(names)), frameon=False)
+    _head(figure, axes, title)
     return figure
 
 
-def draw_curves(curves: pd.DataFrame, ranges: Mapping[str, tuple[float, float]]) -> Figure:
+def draw_curves(curves: pd.DataFrame, ranges: Mapping[str, tuple[float, float]], title: str) -> Figure:
     """All score mappers on the one proxy axis, and where the ends of the datasets' ranges fall on it.
 
     Args:
         curves: of `mapping_curves`.
         ranges: published range of each dataset, native scale.
+        title: names model and split.
     """
     names = sorted(curves["dataset"].unique())
     figure = Figure(figsize=(7.2, 5.4), layout="constrained")
@@ -96,6 +100,7 @@ def draw_curves(curves: pd.DataFrame, ranges: Mapping[str, tuple[float, float]])
         if curve["mos"].is_monotonic_increasing:  # otherwise no proxy score is that of an end
             ends = np.interp([low, high], curve["mos"], curve["proxy"])
             bottom.plot(ends, [number, number], linewidth=5, solid_capstyle="butt", color=style["color"])
+    top.set_title(title, fontsize=10)
     top.set_ylabel("MOS as a share of the\npublished range")
     for end in (0, 1):
         top.axhline(end, color=RANGE, linewidth=0.9, linestyle=":")
@@ -107,18 +112,19 @@ def draw_curves(curves: pd.DataFrame, ranges: Mapping[str, tuple[float, float]])
     return figure
 
 
-def draw_labels(predictions: pd.DataFrame) -> Figure:
+def draw_labels(predictions: pd.DataFrame, title: str) -> Figure:
     """Labels of each dataset before and after alignment: native by range, and on the proxy axis.
 
     Args:
         predictions: test rows of one model and split, with `aligned`.
+        title: names model and split.
     """
     names = sorted(predictions["dataset"].unique())
     groups = {name: predictions[predictions["dataset"] == name] for name in names}
     shares = [(group["mos"] - group["mos"].min()) / np.ptp(group["mos"]) for group in groups.values()]
     aligned = [group["aligned"] for group in groups.values()]
     figure = Figure(figsize=(8.4, 0.5 * len(names) + 1.4), layout="constrained")
-    for axis, labels, title, unit in zip(
+    for axis, labels, heading, unit in zip(
         figure.subplots(1, 2, sharey=True),
         (shares, aligned),
         ("native labels", "aligned labels"),
@@ -126,11 +132,12 @@ def draw_labels(predictions: pd.DataFrame) -> Figure:
         strict=True,
     ):
         axis.boxplot(labels, orientation="horizontal", widths=0.6, **_box(COLOURS[5]))
-        axis.set_title(title, fontsize=10)
+        axis.set_title(heading, fontsize=10)
         axis.set_xlabel(unit)
         _bare(axis)
     axis.set_yticks(range(1, len(names) + 1), names)
     axis.invert_yaxis()
+    figure.suptitle(title, fontsize=10)
     return figure
 
 
@@ -150,6 +157,8 @@ def draw_splits(results: pd.DataFrame, figure_name: str, label: str) -> Figure:
     for number, model in enumerate(models):
         values = results[results["model"] == model].dropna(subset=figure_name).groupby("dataset")[figure_name]
         there = [name for name in names if name in values.groups]
+        if not there:  # a model that collapsed; the notes say why
+            continue
         places = np.array([names.index(name) for name in there]) + (number - (len(models) - 1) / 2) * width
         boxes = axis.boxplot(
             [values.get_group(name) for name in there],
@@ -161,7 +170,9 @@ def draw_splits(results: pd.DataFrame, figure_name: str, label: str) -> Figure:
     axis.set_xticks(range(len(names)), [BY_SPLIT.get(name, name).replace(" by", "\nby") for name in names])
     axis.axvline(len(names) - len(MEANS) - 0.5, color=RANGE, linewidth=0.9, linestyle=":")
     axis.set_ylabel(f"{label}\n(test part, over splits)")
-    figure.legend(loc="outside upper center", ncols=min(3, len(models)), frameon=False)
+    handles, labels = _handles([axis])
+    if handles:
+        figure.legend(handles, labels, loc="outside upper center", ncols=min(3, len(models)), frameon=False)
     _bare(axis)
     return figure
 
@@ -224,11 +235,12 @@ def draw_uncertainty(rows: pd.DataFrame) -> Figure:
     return figure
 
 
-def draw_training(logs: Mapping[int, pd.DataFrame]) -> Figure:
+def draw_training(logs: Mapping[int, pd.DataFrame], title: str) -> Figure:
     """Training loss and validation SRCC over epochs, a line a split.
 
     Args:
         logs: of each split, what CSVLogger wrote: epoch, perhaps train/loss, perhaps val/srcc_weighted.
+        title: names the model.
     """
     figure = Figure(figsize=(8.4, 3.2), layout="constrained")
     axes = figure.subplots(1, 2)
@@ -244,6 +256,7 @@ def draw_training(logs: Mapping[int, pd.DataFrame]) -> Figure:
         axis.set_ylabel(label)
         axis.xaxis.get_major_locator().set_params(integer=True)
         _bare(axis)
+    figure.suptitle(title, fontsize=10)
     figure.legend(*_handles(axes[:1]), loc="outside right upper", frameon=False)
     return figure
 
@@ -263,6 +276,18 @@ def _panels(names: Sequence[str]) -> tuple[Figure, list[Axes]]:
     for axis in axes[len(names) :]:
         axis.set_visible(False)
     return figure, axes[: len(names)]
+
+
+def _head(figure: Figure, axes: Sequence[Axes], title: str) -> None:
+    """Title and legend above the panels, none of them wider than these."""
+    columns = min(3, len(axes))
+    handles, labels = _handles(axes)
+    style = {"ncols": columns, "frameon": False, "alignment": "right"}
+    figure.legend(handles, labels, loc="outside upper right", title=fill(title, 42 * columns), **style)
+
+
+def _told(name: str, srcc: float, n: int) -> str:
+    return f"{name}   SRCC {srcc:.3f}   n {n:,}"
 
 
 def _bare(*axes: Axes) -> None:

@@ -4,13 +4,28 @@
 
 window.addEventListener("error", (event) => document.documentElement.setAttribute("data-error", event.message));
 
-const data = JSON.parse(document.getElementById("data").textContent);
+const [data, pictures] = ["numbers", "pictures"].map((id) => JSON.parse(document.getElementById(id).textContent));
+for (const group of data.points) complete(group);
+
 const ALL = "all, aligned";
 const COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7f7f7f"];
+const SHORT = 3; // so many notes are not folded
 const SHAPES = ["circle", "square", "triangle", "diamond", "cross", "plus", "bar"];
 
 const $ = (selector) => document.querySelector(selector);
 const state = Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
+
+/** Give a group its pictures' columns, which all models share, and the errors that follow from its predictions. */
+function complete(group) {
+  for (const [name, values] of Object.entries(data.shown[group.dataset])) group[name] = group.at.map((at) => values[at]);
+  const [low, high] = ends(group.mos);
+  const error = (value, at) => (high > low ? (value - group.mos[at]) / (high - low) : null);
+  group.error = group.error || (group.prediction && group.prediction.map(error));
+}
+
+function ends(values) {
+  return values.reduce(([low, high], value) => [Math.min(low, value), Math.max(high, value)], [Infinity, -Infinity]);
+}
 
 function choose(changes) {
   Object.assign(state, changes);
@@ -77,7 +92,9 @@ function showSummary() {
     const values = data.models.map((model) => at(model, dataset)[state.value]).filter(Number.isFinite);
     return data.models.length > 1 && values.length ? extreme(...values) : null;
   };
-  const headings = datasets.map((text) => ({ text, class: data.means.includes(text) ? "mean" : "" }));
+  const kept = { weighted: " kept first", mean: " kept" }; // in sight while the others scroll
+  const group = (text) => (data.means.includes(text) ? `mean${kept[text] || ""}` : "");
+  const headings = datasets.map((text) => ({ text, class: group(text) }));
   const body = data.models.map((model) => [
     { text: model, order: model, word: true },
     ...datasets.map((dataset) => {
@@ -127,10 +144,21 @@ function sortable(text) {
 
 // Scatter
 
-/** Points of the chosen model and split: of one dataset, or of all those whose labels are aligned. */
+/** Groups of the chosen model and split: of one dataset, or of all those whose labels are aligned, the largest first. */
 function chosenGroups() {
   const of = data.points.filter((group) => group.model === state.model && String(group.split) === state.split);
-  return state.dataset === ALL ? of.filter((group) => group.aligned) : of.filter((group) => group.dataset === state.dataset);
+  if (state.dataset !== ALL) return of.filter((group) => group.dataset === state.dataset);
+  return of.filter((group) => group.aligned).sort((a, b) => b.at.length - a.at.length);
+}
+
+function hidden(group) {
+  return state.dataset === ALL && (state.hide || "").split(",").includes(group.dataset);
+}
+
+function toggle(group) {
+  const names = new Set((state.hide || "").split(",").filter(Boolean));
+  names.delete(group.dataset) || names.add(group.dataset);
+  choose({ hide: [...names].join(",") });
 }
 
 function chosenPoints() {
@@ -149,8 +177,7 @@ function ticks(low, high) {
 }
 
 function span(values) {
-  const low = values.reduce((a, b) => Math.min(a, b), Infinity);
-  const high = values.reduce((a, b) => Math.max(a, b), -Infinity);
+  const [low, high] = ends(values);
   const margin = 0.05 * (high - low || 1);
   return [low - margin, high + margin];
 }
@@ -197,7 +224,9 @@ function drawScatter() {
   const toX = (x) => left + ((x - xLow) / (xHigh - xLow)) * (right - left);
   const toY = (y) => bottom - ((y - yLow) / (yHigh - yLow)) * (bottom - top);
   drawAxes(pen, { left, top, right, bottom, toX, toY, xs: ticks(xLow, xHigh), ys: ticks(yLow, yHigh) });
-  plotted = points.map((point) => ({ ...point, px: toX(point.x), py: toY(point.y) }));
+  plotted = points
+    .filter((point) => !hidden(point.group))
+    .map((point) => ({ ...point, px: toX(point.x), py: toY(point.y) }));
   drawPoints(pen);
 }
 
@@ -229,10 +258,11 @@ function looks(group) {
 
 function drawPoints(pen) {
   const radius = plotted.length > 1500 ? 2.5 : 4;
+  // The largest dataset is drawn first and faintest, so that the small ones are seen.
   for (const group of chosenGroups()) {
     const { colour, shape } = looks(group);
     pen.fillStyle = pen.strokeStyle = colour;
-    pen.globalAlpha = 0.8;
+    pen.globalAlpha = group.at.length > 1000 ? 0.4 : 0.8;
     for (const point of plotted) {
       if (point.group !== group) continue;
       pen.beginPath();
@@ -274,7 +304,7 @@ function walk(event) {
 }
 
 function pictureOf(group, at) {
-  return data.pictures[`${group.dataset}/${group.image[at]}`];
+  return pictures[`${group.dataset}/${group.image[at]}`];
 }
 
 function showCard() {
@@ -300,13 +330,25 @@ function showCard() {
 }
 
 function showLegend() {
-  const several = state.dataset === ALL;
+  const groups = chosenGroups();
+  const entries = state.dataset === ALL ? groups.map(makeEntry) : groups.map((group) => `${group.model}, split ${group.split}, ${told(group)}. `);
+  const help = state.dataset === ALL ? "A name shows or hides its dataset." : "Point, tap or walk with the arrow keys.";
+  $("#legend").replaceChildren(...entries, help);
+}
+
+/** A dataset of the scatter, to show or hide. */
+function makeEntry(group) {
   const signs = { circle: "●", square: "■", triangle: "▲", diamond: "◆", cross: "✕", plus: "+", bar: "▬" };
-  const entries = chosenGroups().map((group) => {
-    const { colour, shape } = looks(group);
-    return element("span", [element("b", signs[shape], { style: `color: ${colour}` }), ` ${group.dataset}`]);
-  });
-  $("#legend").replaceChildren(...(several ? entries : ["Point, tap or walk with the arrow keys."]));
+  const { colour, shape } = looks(group);
+  const sign = element("b", signs[shape], { style: `color: ${colour}` });
+  const button = element("button", [sign, ` ${told(group)}`], { type: "button", "aria-pressed": String(!hidden(group)) });
+  button.onclick = () => toggle(group);
+  return button;
+}
+
+function told({ model, split, dataset }) {
+  const row = data.results.find((row) => row.model === model && row.split === split && row.dataset === dataset);
+  return `${dataset}, SRCC ${number(row.srcc, 3)} of ${row.n.toLocaleString("en")}`;
 }
 
 // Misses
@@ -344,6 +386,11 @@ function showRuns() {
   }
 }
 
+/** Tables that do not fit say that they scroll. */
+function markWide() {
+  for (const box of document.querySelectorAll(".scroll")) box.toggleAttribute("data-wide", box.scrollWidth > box.clientWidth + 1);
+}
+
 function showTheme() {
   const dark = state.theme ? state.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
   document.documentElement.dataset.theme = dark ? "dark" : "light";
@@ -370,6 +417,7 @@ function show() {
   showLegend();
   showCard();
   showMisses();
+  markWide();
 }
 
 function start() {
@@ -377,6 +425,8 @@ function start() {
   const splits = unique(data.points.map((group) => group.split)).length;
   $("#about").textContent = `${models}, ${splits} split${splits > 1 ? "s" : ""}, ${data.images.toLocaleString("en")} test images. Proxy score against MOS.`;
   $("#notes").hidden = !data.notes.length;
+  $("#notes details").open = data.notes.length <= SHORT;
+  $("#notes summary span").textContent = `${data.notes.length} note${data.notes.length > 1 ? "s" : ""}`;
   $("#notes ul").append(...data.notes.map((note) => element("li", note)));
   $("#figure").replaceChildren(...Object.entries(data.figures).map(([value, name]) => element("option", name, { value })));
   state.figure = state.figure in data.figures ? state.figure : Object.keys(data.figures)[0];
@@ -395,6 +445,8 @@ function start() {
   };
   $("canvas").onkeydown = walk;
   window.addEventListener("resize", drawScatter);
+  window.addEventListener("resize", markWide);
+  for (const folded of document.querySelectorAll("details")) folded.ontoggle = markWide;
   showRuns();
   show();
   document.documentElement.setAttribute("data-ready", "");

@@ -6,7 +6,7 @@ import base64
 import io
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,11 @@ from mimi_lightning.progress import in_threads
 
 WORST = 12  # pictures of each model, split and dataset that are shown as misses
 PICTURES = 1500  # embedded at most; the others are told by name
+PAGE = 7_800_000  # bytes that pictures may fill the page up to,
+ROOM = 1_000_000  # or that they take at most where the page is as large without them
 SIDE = 128  # of a picture, in pixels
-POINT = ("mos", "proxy", "prediction", "aligned", "level", "error")
+SHOWN = ["image", "mos", "distortion", "level"]  # what is the same whoever scores the picture
+SAID = ["proxy", "prediction", "aligned"]  # what one model in one split says of it
 
 Key = tuple[str, str]  # dataset, image
 
@@ -41,11 +44,17 @@ def write_page(report: Report, file: Path, images: Path | None = None, progress:
         progress: show a bar while pictures are made small.
     """
     folders = _folders(report.study, images)
-    data = {**_numbers(report), "pictures": _pictures(report.study.tested, folders, progress)}
-    # A script ends at the first </script>, wherever it stands: also in the name of a picture.
-    text = json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+    numbers = _script(_numbers(report))
+    room = max(PAGE - len(numbers), ROOM)
+    pictures = _script(_pictures(report.study.tested, folders, room, progress))
     page = _asset("page.html").replace("/* style */", _asset("page.css")).replace("/* script */", _asset("page.js"))
-    file.write_text(page.replace("/* data */", text), encoding="utf-8")
+    page = page.replace("/* numbers */", numbers).replace("/* pictures */", pictures)
+    file.write_text(page, encoding="utf-8")
+
+
+def _script(data: Mapping[str, Any]) -> str:
+    """JSON inside a script, which would end at the first </script>, also at one in the name of a picture."""
+    return json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
 def _asset(name: str) -> str:
@@ -54,6 +63,9 @@ def _asset(name: str) -> str:
 
 def _numbers(report: Report) -> dict[str, Any]:
     study = report.study
+    shown = study.tested[["dataset", *SHOWN]].drop_duplicates()
+    place = shown.groupby("dataset").cumcount().rename("at")
+    tested = study.tested.merge(shown.assign(at=place), on=["dataset", *SHOWN])
     return {
         "figures": {figure: titled(figure, report.fits) for figure in FIGURES},
         "lower": tables.LOWER_IS_BETTER,
@@ -64,7 +76,8 @@ def _numbers(report: Report) -> dict[str, Any]:
         "results": _records(report.results[["model", "split", "dataset", "n", *FIGURES, "srcc_low", "srcc_high"]]),
         "details": [{"title": title, "grid": grid} for title, grid in reversed(list(tables.details(report)))],
         "notes": list(report.notes),
-        "points": [_points(*group) for group in study.tested.groupby(["model", "split", "dataset"])],
+        "shown": {name: _columns(rows, SHOWN) for name, rows in shown.groupby("dataset")},
+        "points": [_points(*group) for group in tested.groupby(["model", "split", "dataset"])],
         "runs": [_provenance(run) for run in study.runs],
     }
 
@@ -73,12 +86,18 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
     return [{name: _rounded(value) for name, value in row.items()} for row in table.to_dict("records")]
 
 
+def _columns(rows: pd.DataFrame, names: Sequence[str]) -> dict[str, list[Any]]:
+    """Columns of which something is known."""
+    return {name: [_rounded(value) for value in rows[name]] for name in names if rows[name].notna().any()}
+
+
 def _points(key: tuple[str, int, str], rows: pd.DataFrame) -> dict[str, Any]:
+    """Points of a scatter: `at` is their place in what is shown of the dataset."""
     model, split, dataset = key
-    columns = {name: [_rounded(value) for value in rows[name]] for name in POINT if rows[name].notna().any()}
+    said = SAID if rows["prediction"].notna().all() else [*SAID, "error"]
     return {
         **{"model": model, "split": int(split), "dataset": dataset},
-        **{"image": list(rows["image"]), "distortion": list(rows["distortion"]), **columns},
+        **{"at": rows["at"].tolist(), **_columns(rows, said)},
         "worst": [int(place) for place in _worst(rows)],
     }
 
@@ -98,18 +117,8 @@ def _rounded(value: Any) -> Any:
 
 
 def _provenance(run: Run) -> dict[str, Any]:
-    metrics = run.metrics
-    facts = {
-        "seed": metrics["seed"],
-        "best epoch": metrics["best_epoch"],
-        "commit": metrics["commit"] or "not a checkout",
-        "versions": ", ".join(f"{name} {version}" for name, version in metrics["versions"].items()),
-        "partition": metrics["partition"]["protocol"],
-        "sha256 of the partition": metrics["partition"]["sha256"],
-        "pictures left out": metrics["skipped"] + sum(metrics["partition"]["left_out"].values()),
-    }
     settings = OmegaConf.to_yaml(OmegaConf.create(dict(run.settings)))
-    return {"model": run.model, "split": run.split, "facts": facts, "settings": settings}
+    return {"model": run.model, "split": run.split, "facts": run.facts, "settings": settings}
 
 
 def _folders(study: Study, images: Path | None) -> dict[str, Path]:
@@ -118,23 +127,31 @@ def _folders(study: Study, images: Path | None) -> dict[str, Path]:
     if images is not None:
         found = {name: images / node["folder"] for name, node in study.described.items() if "folder" in node}
     for run in study.runs:
-        root = Path(run.settings["data"]["root"])
-        found |= {name: root / node["folder"] for name, node in run.settings["datasets"].items()}
+        found |= run.folders
     return found
 
 
-def _pictures(predictions: pd.DataFrame, folders: Mapping[str, Path], progress: bool) -> dict[str, str]:
-    """Small pictures as data URLs, by dataset/image."""
+def _pictures(predictions: pd.DataFrame, folders: Mapping[str, Path], room: int, progress: bool) -> dict[str, str]:
+    """Small pictures as data URLs, by dataset/image, as many as there is room for in so many bytes."""
     keys = [key for key in _chosen(predictions) if key[0] in folders and (folders[key[0]] / key[1]).is_file()]
     small = in_threads(lambda key: _small(folders[key[0]] / key[1]), keys, "Making pictures small", progress)
-    return {"/".join(key): url for key, url in zip(keys, small, strict=True) if url}
+    pictures = {}
+    for key, url in zip(keys, small, strict=True):
+        name = "/".join(key)
+        room -= len(name) + len(url or "")
+        if room < 0:
+            break
+        if url:
+            pictures[name] = url
+    return pictures
 
 
 def _chosen(predictions: pd.DataFrame) -> list[Key]:
-    """The worst of every model, split and dataset, then others evenly, as many as a page can carry."""
+    """The worst of every model, split and dataset, the very worst of each first; then others evenly."""
     keys = predictions[["dataset", "image"]]
-    worst = [rows.index[_worst(rows)] for _, rows in predictions.groupby(["model", "split", "dataset"])]
-    first = keys.loc[np.concatenate(worst)].drop_duplicates()
+    places = [pd.Series(rows.index[_worst(rows)]) for _, rows in predictions.groupby(["model", "split", "dataset"])]
+    worst = pd.concat(places).sort_index(kind="stable")  # by their place among the worst
+    first = keys.loc[worst].drop_duplicates()
     rest = pd.concat([first, keys.drop_duplicates()]).drop_duplicates(keep=False)
     room = max(0, PICTURES - len(first))
     even = rest.iloc[np.unique(np.linspace(0, len(rest) - 1, min(room, len(rest))).astype(int))] if len(rest) else rest
@@ -150,7 +167,7 @@ def _small(file: Path) -> str | None:
             picture.draft("RGB", (2 * SIDE, 2 * SIDE))
             small = picture.convert("RGB")
             small.thumbnail((SIDE, SIDE))
-            small.save(stream, "JPEG", quality=72)
+            small.save(stream, "WEBP", quality=60)
     except (OSError, ValueError):
         return None
-    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
+    return "data:image/webp;base64," + base64.b64encode(stream.getvalue()).decode()

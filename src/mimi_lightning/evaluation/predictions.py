@@ -25,6 +25,8 @@ import pandas as pd
 from mimi_lightning.config import SPLITS
 from mimi_lightning.data.annotations import PARTS
 from mimi_lightning.errors import ScoreError
+from mimi_lightning.evaluation.protocol import OVER_DATASETS
+from mimi_lightning.evaluation.uncertainty import POOLED
 
 PREDICTION_COLUMNS = [
     *("run", "dataset", "split", "part", "image", "mos", "proxy", "prediction", "aligned"),
@@ -34,6 +36,8 @@ UNSEEN = "unseen"  # part of a dataset that the model was not trained on
 NEEDED = ("dataset", "split", "mos", "proxy")
 NUMBERS = ("mos", "proxy", "prediction", "aligned", "level", "std")
 ROW = ["run", "dataset", "split", "image"]
+RESERVED = (*OVER_DATASETS, POOLED)
+REPEATED = "no image, in a split whose rows stand there twice: each would count as a picture of its own"
 
 
 def read_predictions(file: Path) -> pd.DataFrame:
@@ -72,22 +76,24 @@ def read_predictions(file: Path) -> pd.DataFrame:
     _refuse(table["dataset"].isna(), table, file, "no dataset")
     _refuse(~table["part"].isin([*PARTS, UNSEEN]), table, file, f"a part other than {', '.join(PARTS)}, {UNSEEN}")
     _refuse(table.duplicated(ROW) & named, table, file, "an image that stands in this split twice")
-    _refuse(
-        _repeated(table[~named]).reindex(table.index, fill_value=False),
-        table,
-        file,
-        "the same scores as another row of this split, as all of them have: name the images, or give each row once",
-    )
-    model = [re.sub(r"/split\d+$", "", run) for run in table["run"]]
+    _refuse(table["dataset"].isin(RESERVED), table, file, "a dataset called like a row over datasets; rename it")
+    _refuse(_repeated(table, ~named), table, file, REPEATED)
+    model = pd.Series([re.sub(r"/split\d+$", "", run) for run in table["run"]], index=table.index)
+    _refuse(model == "", table, file, "a run without a name before its split")
     return table[PREDICTION_COLUMNS].astype({"split": int}).assign(model=model)
 
 
-def _repeated(table: pd.DataFrame) -> pd.Series:
-    """Rows, which name no images, of splits that stand in the table twice or more."""
-    split = ["run", "dataset", "split", "part"]
-    return (
-        table.duplicated([*split, "mos", "proxy"], keep=False).groupby([table[key] for key in split]).transform("all")
-    )
+def _repeated(table: pd.DataFrame, nameless: pd.Series) -> pd.Series:
+    """Whether a row without an image stands in a part of which the second half says again what the first one does."""
+    groups = table[nameless].groupby(["run", "dataset", "split", "part"])[["mos", "proxy"]]
+    double = [row for _, rows in groups if _is_double(rows.to_numpy()) for row in rows.index]
+    return pd.Series(table.index.isin(double))
+
+
+def _is_double(values: np.ndarray) -> bool:
+    half, odd = divmod(len(values), 2)
+    again = half > 1 and not odd and bool((values[:half] == values[half:]).all())
+    return again and bool((values != values[0]).any())  # rows that are all alike repeat nothing
 
 
 def _refuse(bad: pd.Series, table: pd.DataFrame, file: Path, fault: str) -> None:

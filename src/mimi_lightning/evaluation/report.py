@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 from rich.console import Console
 
@@ -26,6 +27,7 @@ from mimi_lightning.evaluation.page import write_page
 from mimi_lightning.evaluation.protocol import titled
 from mimi_lightning.evaluation.study import collect
 from mimi_lightning.evaluation.uncertainty import standardised
+from mimi_lightning.files import folder_aside
 
 
 def report(
@@ -55,8 +57,9 @@ def report(
     """
     if quality is not None and not quality.is_file():
         raise ScoreError(f"There is no {quality}: --alignment names the file of ratings.")
-    if lists is not None and not lists.is_dir():
-        raise ScoreError(f"There is no folder {lists}: --lists names that of the published lists.")
+    for option, root in {"--lists": lists, "--images": images}.items():
+        if root is not None and not root.is_dir():
+            raise ScoreError(f"There is no folder {root} for {option}.")
     first = sources[0]
     folder = out or (first if first.is_dir() else first.parent) / "report"
     made = make_report(collect(sources, expected, config_dir), quality, lists, fits, progress=True)
@@ -68,9 +71,13 @@ def report(
 def write_report(report: Report, folder: Path, images: Path | None = None) -> None:
     """Write report.html, figures/, report.md, report.tex, report.json, results.csv and breakdown.csv.
 
-    Where a model states deviations, uncertainty.csv as well.
+    Where a model states deviations, uncertainty.csv as well. They appear together, when all of them are there.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    with folder_aside(folder) as work:
+        _write(report, work, images)
+
+
+def _write(report: Report, folder: Path, images: Path | None) -> None:
     report.results.to_csv(folder / "results.csv", index=False)
     report.breakdown.to_csv(folder / "breakdown.csv", index=False)
     recorded = ["summary", "comparisons", "alignment", "cross"]
@@ -98,6 +105,11 @@ def draw_report(report: Report) -> Iterator[tuple[str, Figure]]:
     Yields:
         File name without suffix, figure.
     """
+    with rc_context({"text.parse_math": False}):  # a dollar in a name is a dollar
+        yield from _draw(report)
+
+
+def _draw(report: Report) -> Iterator[tuple[str, Figure]]:
     for figure in ("srcc", "plcc_4p"):
         yield f"splits-{figure}", draw_splits(report.results, figure, titled(figure, report.fits))
     if report.breakdown["srcc"].notna().any():
@@ -106,19 +118,24 @@ def draw_report(report: Report) -> Iterator[tuple[str, Figure]]:
         yield "uncertainty", draw_uncertainty(standardised(report.study.tested))
     for (model, split), rows in report.study.tested.groupby(["model", "split"]):
         if split == report.study.splits[model][0]:
-            name = model.replace("/", "-")
-            yield f"scatter-{name}", draw_scatter(rows, report.fits)
+            name, title = _file_name(model), f"{model}, split {split}"
+            of_split = report.results[(report.results["model"] == model) & (report.results["split"] == split)]
+            yield f"scatter-{name}", draw_scatter(rows, of_split.set_index("dataset"), title, report.fits)
             if rows["aligned"].notna().all():
-                yield f"labels-{name}", draw_labels(rows)
+                yield f"labels-{name}", draw_labels(rows, title)
     for model in report.study.models:
         runs = sorted((run for run in report.study.runs if run.model == model), key=lambda run: run.split)
         if not runs:
             continue
-        name = model.replace("/", "-")
-        ranges = {dataset: node["range"] for dataset, node in runs[0].settings["datasets"].items()}
-        yield f"mappings-{name}", draw_curves(pd.read_csv(runs[0].folder.file("mappings")), ranges)
+        name, title = _file_name(model), f"{model}, split {runs[0].split}"
+        yield f"mappings-{name}", draw_curves(runs[0].read_mappings(), runs[0].ranges, title)
         if logs := {run.split: log for run in runs if (log := run.read_log()) is not None}:
-            yield f"training-{name}", draw_training(logs)
+            yield f"training-{name}", draw_training(logs, model)
+
+
+def _file_name(model: str) -> str:
+    """As disks take it: folders of a name are told by dashes, and 255 bytes are the most."""
+    return model.replace("/", "-").encode()[-200:].decode(errors="ignore")
 
 
 def show_report(report: Report, folder: Path) -> None:

@@ -10,15 +10,15 @@ from typing import Any
 
 import pandas as pd
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from mimi_lightning.config import conf_dir, split_folder
-from mimi_lightning.errors import ConfigError, ScoreError
+from mimi_lightning.errors import ConfigError, MimiError, ScoreError
 from mimi_lightning.evaluation.predictions import ROW, UNSEEN, read_predictions
 from mimi_lightning.run_folder import SETTINGS, RunFolder
 
 # What a report asks of a run.
-NEEDED_SETTINGS = {"split", "datasets"}
-NEEDED_METRICS = {"run", "figures", "partition", "sizes", "alignment"}
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,39 @@ class Run:
         used = ", ".join(f"{kind} partitions ({', '.join(names)})" for kind, names in others.items())
         return f"published settings, {used} instead of splits={published}" if used else ""
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Where its figures come from, by name."""
+        metrics, parts = self.metrics, self.metrics["partition"]
+        return {
+            "seed": metrics["seed"],
+            "best epoch": metrics["best_epoch"],
+            "commit": metrics["commit"] or "not a checkout",
+            "versions": ", ".join(f"{name} {version}" for name, version in metrics["versions"].items()),
+            "partition": parts["protocol"],
+            "sha256 of the partition": parts["sha256"],
+            "pictures left out": metrics["skipped"] + sum(parts["left_out"].values()),
+        }
+
+    @property
+    def folders(self) -> dict[str, Path]:
+        """Folder of each dataset, as it was when the run began."""
+        root = Path(self.settings["data"]["root"])
+        return {name: root / node["folder"] for name, node in self.settings["datasets"].items()}
+
+    @property
+    def ranges(self) -> dict[str, tuple[float, float]]:
+        """Published range of each dataset, native scale."""
+        return {name: tuple(map(float, node["range"])) for name, node in self.settings["datasets"].items()}
+
+    def read_mappings(self) -> pd.DataFrame:
+        """The curves of its score mappers: dataset, proxy, mos."""
+        return pd.read_csv(self.folder.file("mappings"))[["dataset", "proxy", "mos"]]
+
+    def read_labels(self) -> pd.DataFrame:
+        """What it learned from: dataset, image, part and mos of all images."""
+        return pd.read_csv(self.folder.file("labels"), dtype={"image": str})[["dataset", "image", "part", "mos"]]
+
     def read_log(self) -> pd.DataFrame | None:
         """What CSVLogger wrote, resumed versions one after the other; None of a run with another logger."""
         files = self.folder.logs
@@ -65,14 +98,14 @@ class Study:
     Args:
         predictions: predictions tables of all runs, with `model`.
         runs: their folders; tables of other programs have none.
-        unfinished: folders of runs that did not come to their end.
+        left_out: what is said of runs that did not come to their end, or whose files are damaged.
         expected: splits that each model should have.
         config_dir: describes datasets of one's own, for tables that belong to no run.
     """
 
     predictions: pd.DataFrame
     runs: Sequence[Run] = ()
-    unfinished: Sequence[Path] = ()
+    left_out: Sequence[str] = ()
     expected: Sequence[int] = ()
     config_dir: Path | None = None
 
@@ -101,11 +134,12 @@ class Study:
     def missing(self) -> list[str]:
         """What is said of splits that are not there."""
         wanted = set(self.expected).union(*self.splits.values())
+        untested = [f"{model}: no test rows" for model in self.models if model not in self.splits]
         gaps = {model: sorted(wanted - set(splits)) for model, splits in self.splits.items()}
         for (model, dataset), there in self.tested.groupby(["model", "dataset"])["split"]:
             gaps[f"{model}, {dataset}"] = sorted(set(self.splits[model]) - set(there))
         said = [f"{name}: no result of split {', '.join(map(str, gap))}" for name, gap in gaps.items() if gap]
-        return said + [f"{folder} holds a run that was not finished" for folder in self.unfinished]
+        return [*untested, *said, *self.left_out]
 
     @property
     def departures(self) -> list[str]:
@@ -139,42 +173,68 @@ def collect(sources: Iterable[Path], expected: Sequence[int] = (), config_dir: P
     """
     if config_dir is not None and not config_dir.is_dir():
         raise ConfigError(f"There is no folder {config_dir} for --config-dir.")
-    runs, unfinished, tables = {}, [], {}
+    runs, left_out, tables = {}, [], {}
     for source in sources:
         if not source.exists():
             raise ScoreError(f"There is no {source}: name folders of runs, or CSV files of predictions.")
         if source.is_file():
             tables[source.resolve()] = read_predictions(source)
         for folder in _run_folders(source):
-            if not folder.finished:
-                unfinished.append(folder.path)
-                continue
-            runs[folder.path.resolve()] = read_run(folder)
-            predictions = folder.file("predictions")
-            tables[predictions.resolve()] = read_predictions(predictions)
-            tables |= {file.resolve(): _read_unseen(file) for file in folder.evaluations.glob("*.csv")}
+            try:
+                runs[folder.path.resolve()] = read_run(folder)
+                for file in (folder.file("predictions"), *folder.evaluations.glob("*.csv")):
+                    tables[file.resolve()] = _read_table(folder, file)
+            except ScoreError as error:
+                left_out.append(str(error))
     if not tables:
-        more = f", but {len(unfinished)} unfinished" if unfinished else ""
-        raise ScoreError(f"There is no finished run in {', '.join(map(str, sources))}{more}.")
-    predictions = pd.concat(tables.values(), ignore_index=True)
-    twice = predictions[predictions.duplicated([*ROW, "model"]) & (predictions["image"] != "")]
-    if len(twice):
-        model, split = twice.iloc[0][["model", "split"]]
-        raise ScoreError(f"Two of the tables hold split {split} of {model}. Name each run once.")
-    return Study(predictions, list(runs.values()), unfinished, expected, config_dir)
+        more = "".join(f"\n{said}" for said in left_out)
+        raise ScoreError(f"There is no finished run in {', '.join(map(str, sources))}.{more}")
+    _refuse_twice(tables)
+    study = Study(pd.concat(tables.values(), ignore_index=True), list(runs.values()), left_out, expected, config_dir)
+    if study.tested.empty:
+        raise ScoreError(f"{', '.join(map(str, sources))}: no row is of a test part.")
+    return study
 
 
 def read_run(folder: RunFolder) -> Run:
     """Read the folder of a finished run.
 
     Raises:
-        ConfigError: one of its files cannot be read, or does not say what it should.
+        ScoreError: it is not finished, or a file of it is damaged.
     """
-    metrics, settings = folder.read_metrics(), folder.read_settings()
-    if lacking := sorted((NEEDED_SETTINGS - settings.keys()) | (NEEDED_METRICS - metrics.keys())):
-        raise ConfigError(f"{folder.path} holds a damaged run: it does not tell its {', '.join(lacking)}.")
-    split = settings["split"]
-    return Run(folder, str(metrics["run"]).removesuffix(f"/{split_folder(split)}"), split, settings, metrics)
+    if not folder.finished:
+        raise ScoreError(f"{folder.path} holds a run that was not finished")
+    try:
+        metrics, settings = folder.read_metrics(), folder.read_settings()
+        split = settings["split"]
+        run = Run(folder, metrics["run"].removesuffix(f"/{split_folder(split)}"), split, settings, metrics)
+        _probe(run)
+    except (MimiError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        fault = f"{type(error).__name__}: {error}".partition("\n")[0]
+        raise ScoreError(f"{folder.path} holds a damaged run, which is left out ({fault})") from error
+    return run
+
+
+def _probe(run: Run) -> None:
+    """Read all that a report tells of a run, so that a damaged one is found before anything is told of it."""
+    absent = {"alignment", "sizes"} - run.metrics.keys()
+    if absent:
+        raise KeyError(*absent)
+    for read in (run.read_mappings, run.read_labels, run.read_log):
+        read()
+    for told in ("facts", "folders", "ranges", "departure"):
+        getattr(run, told)
+
+
+def _refuse_twice(tables: Mapping[Path, pd.DataFrame]) -> None:
+    """Refuse a split of a model that stands in two tables; where images have no names, any rows of the same part."""
+    rows = pd.concat([table.assign(table=number) for number, table in enumerate(tables.values())], ignore_index=True)
+    named, nameless = rows[rows["image"] != ""], rows[rows["image"] == ""]
+    sources = nameless.groupby(["model", "dataset", "split", "part"])["table"].transform("nunique")
+    twice = pd.concat([named[named.duplicated([*ROW, "model"])], nameless[sources > 1]])
+    if len(twice):
+        model, split = twice.iloc[0][["model", "split"]]
+        raise ScoreError(f"Two of the tables hold split {split} of {model}. Name each run once.")
 
 
 def _run_folders(source: Path) -> list[RunFolder]:
@@ -186,10 +246,21 @@ def _run_folders(source: Path) -> list[RunFolder]:
 def described_datasets(config_dir: Path | None = None) -> dict[str, Mapping[str, Any]]:
     """What conf/dataset says of each dataset, and dataset/ of another folder."""
     folders = [folder for folder in (conf_dir(), config_dir) if folder]
-    return {file.stem: OmegaConf.load(file) for folder in folders for file in (folder / "dataset").glob("*.yaml")}
+    files = [file for folder in folders for file in (folder / "dataset").glob("*.yaml")]
+    return {file.stem: _describe(file) for file in files}
 
 
-def _read_unseen(file: Path) -> pd.DataFrame:
-    """An evaluation of a run's checkpoint: what is new in it; the run's own test part is told by the run."""
+def _describe(file: Path) -> Mapping[str, Any]:
+    try:
+        described = OmegaConf.load(file)
+        if not isinstance(described.get("images"), int | None):
+            raise ValueError(f"images: {described.images}")
+    except (OSError, ValueError, TypeError, AttributeError, YAMLError, OmegaConfBaseException) as error:
+        raise ConfigError(f"{file} describes no dataset: {error}") from error
+    return described
+
+
+def _read_table(folder: RunFolder, file: Path) -> pd.DataFrame:
+    """Predictions of a run; of an evaluation of its checkpoint what is new: its own test part is told by the run."""
     table = read_predictions(file)
-    return table[table["part"] == UNSEEN]
+    return table if file == folder.file("predictions") else table[table["part"] == UNSEEN]

@@ -11,6 +11,7 @@ import pandas as pd
 from rich import box
 from rich.table import Table
 
+from mimi_lightning.evaluation.alignment import BASELINES, LISTS_ALONE
 from mimi_lightning.evaluation.findings import Report
 from mimi_lightning.evaluation.predictions import UNSEEN
 from mimi_lightning.evaluation.protocol import BY_SPLIT, FIGURES, FITTED, OVER_DATASETS, titled
@@ -24,6 +25,7 @@ CALIBRATED = "Calibration of stated deviations: coverage of central intervals, a
 RANKED = "Stated deviations against sizes of errors: SRCC, and AURC of their order (medians over splits)"
 UNCERTAINTY = {CALIBRATED: "calibration", RANKED: "ranking"}  # how LaTeX labels them
 WITHIN_DISTORTIONS = "SRCC within one distortion, median over splits"
+ALIGNMENT = ["srcc", "plcc", "rmse"]
 LOWER_IS_BETTER = ("rmse_4p", "rmse_5p")
 
 
@@ -134,15 +136,30 @@ def compared(comparisons: pd.DataFrame) -> Grid:
 
 
 def aligned(alignment: pd.DataFrame) -> Grid:
-    """Alignment figures, heading first: medians over the splits of a model."""
-    figures = ["n", "srcc", "plcc", "rmse"]
-    table = alignment.groupby(["model", "scores"], sort=False)[figures].median()
-    splits = alignment.groupby(["model", "scores"], sort=False).size()
-    rows = [
-        [*key, str(splits[key]), f"{row['n']:.0f}", *(_number(row[name]) for name in figures[1:])]
-        for key, row in table.iterrows()
+    """Alignment figures, heading first: medians over the splits of a model, after what the labels of its images say.
+
+    Labels of the same images say the same whatever the model, and stand once above all models that were tested on
+    these in every split.
+    """
+    labels = alignment["scores"].isin(BASELINES)
+    sets: dict[tuple, list[str]] = {}
+    for model, rows in alignment[labels].groupby("model", sort=False):
+        said = rows[["split", "scores", "n", *ALIGNMENT]].round(9).sort_values(["split", "scores"])
+        sets.setdefault(tuple(said.itertuples(index=False, name=None)), []).append(model)
+    grid = [["model", "scores", "splits", "images", "SRCC", "PLCC", "RMSE"]]
+    for models in sets.values():
+        grid += _medians(alignment[labels & (alignment["model"] == models[0])].assign(model=LISTS_ALONE))
+        grid += _medians(alignment[~labels & alignment["model"].isin(models)])
+    return grid
+
+
+def _medians(alignment: pd.DataFrame) -> Grid:
+    groups = alignment.groupby(["model", "scores"], sort=False)[["n", *ALIGNMENT]]
+    splits, table = groups.size(), groups.median()
+    return [
+        [*key, str(splits[key]), f"{n:.0f}", *map(_number, figures)]
+        for key, (n, *figures) in zip(table.index, table.to_numpy(), strict=True)
     ]
-    return [["model", "scores", "splits", "images", "SRCC", "PLCC", "RMSE"], *rows]
 
 
 def uncertain(uncertainty: pd.DataFrame, figures: Mapping[str, str]) -> Grid:

@@ -91,9 +91,9 @@ class CLIPRegressor(Regressor):
         return torch.cat([encode_image(self.clip, (part / 255 - self.mean) / self.std) for part in portions])
 
     def text_features(self) -> Tensor:
-        """Features of all prompts [495, D]; without gradients they are computed once for these weights and kept."""
+        """Features of all prompts [495, D]; where nothing of them learns, they are computed once and kept."""
         tower = text_tower(self.clip)
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() and any(weight.requires_grad for weight in self._text_weights()):
             return self.prompts(tower)
         state = self._text_state()
         if self._kept is None or self._kept[0] != state:
@@ -109,9 +109,12 @@ class CLIPRegressor(Regressor):
         """Parameters that come pretrained: all of them."""
         return self.clip.parameters()
 
+    def _text_weights(self) -> list[nn.Parameter]:
+        return [p for name, p in self.clip.named_parameters() if not name.startswith("visual.")]
+
     def _text_state(self) -> tuple:
         """Changes whenever a weight of the text tower is written or moved, or computes in another precision."""
-        weights = [p for name, p in self.clip.named_parameters() if not name.startswith("visual.")]
+        weights = self._text_weights()
         device = weights[0].device.type
         precision = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
         return precision, *((p.data_ptr(), p._version) for p in weights)

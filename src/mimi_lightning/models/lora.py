@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch import nn
+from torch import Tensor, nn
 
 from mimi_lightning.errors import ConfigError
 
@@ -39,3 +39,11 @@ def adapt(network: nn.Module, rank: int, alpha: float = 16.0) -> None:
 def adapters(network: nn.Module) -> list[nn.Parameter]:
     """Weights of the adapters of a network."""
     return [parameter for name, parameter in network.named_parameters() if ".lora_" in name]
+
+
+def beside_adapters(state: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
+    """A state dict for a network with new adapters, which begin as they are, from one of before it had them."""
+    return {
+        key: value if ".lora_" in key else state[key.replace(".base_layer.", ".")]
+        for key, value in network.state_dict().items()
+    }

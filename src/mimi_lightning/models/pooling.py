@@ -68,6 +68,11 @@ class SymmetricBilinearPool(Pooling):
         packed = gram.sign() * (gram.abs() + 1e-8).sqrt() * self.scale
         return nn.functional.normalize(packed) * self.scale
 
+    def fold(self, weight: Tensor) -> Tensor:
+        """Weights behind this pooling, of a layer behind the whole Z: [out, C^2] to [out, C (C + 1) / 2]."""
+        whole = weight.unflatten(1, (self.channels, self.channels))
+        return ((whole + whole.mT) / 2).flatten(1)[:, self.index]
+
     def begin(self, layer: nn.Linear) -> None:
         """Kaiming's weights of the unpacked layer, with its C^2 inputs: a packed one is the mean of two of them."""
         nn.init.normal_(layer.weight, std=2**0.5 / self.channels)

@@ -27,11 +27,13 @@ class PooledRegressor(Regressor):
         weights: `imagenet`, `pretrained`, a file, or `none`.
         stage: level of the backbone's feature maps, counted from the last (-1).
         freeze: `none`; `norm` keeps the statistics of pretrained batch normalisation, which few pictures would spoil;
-            `all` trains only what comes after the backbone.
+            `early` also all but the last quarter of the backbone's layers; `all` trains only what comes after it.
         max_channels: before bilinear pooling, a 1x1 convolution reduces more features to this many.
         hidden: widths of the head's hidden layers.
         pool: `bilinear`, `mean_std`, `attention`, or `cls` of a backbone with a class token.
         says: what the head gives: a `score`, a score with its `deviation`, or five `levels`.
+        keep_scaling: of `mean_std`, the statistics by which features are scaled stay; those of a checkpoint, which few
+            pictures would spoil.
         lora: `rank` and `alpha` of adapters (see `adapt`), which learn instead of the backbone; without a rank there
             are none.
 
@@ -52,13 +54,16 @@ class PooledRegressor(Regressor):
         pool: str = "bilinear",
         says: str = "score",
         lora: Mapping[str, Any] | None = None,
+        keep_scaling: bool = False,
     ) -> None:
         super().__init__()
-        _check("freeze", freeze, ("none", "norm", "all"))
+        _check("freeze", freeze, ("none", "norm", "early", "all"))
         _check("pool", pool, POOLS)
         _check("says", says, HEADS)
         self.backbone = make_backbone(name, weights, stage).requires_grad_(freeze != "all")
-        self.name, self.freeze, self.reading = name, freeze, HEADS[says]
+        if freeze == "early":
+            _freeze_early(self.backbone)
+        self.name, self.freeze, self.keep_scaling, self.reading = name, freeze, keep_scaling, HEADS[says]
         self.judges, self.deviates, self.ends = self.reading.judges, self.reading.deviates, self.reading.ends
         if lora and lora["rank"]:
             self._adapt(lora)
@@ -95,7 +100,7 @@ class PooledRegressor(Regressor):
 
     def judge(self, features: Tensor) -> Judgement:
         """Judge pooled features [B, F]."""
-        if self.training and len(features) == 1 and isinstance(self.scaling, nn.BatchNorm1d):
+        if self.scaling.training and len(features) == 1 and isinstance(self.scaling, nn.BatchNorm1d):
             raise ConfigError(
                 "backbone.pool=mean_std learns means over a batch: two pictures at least, see data.quota."
             )
@@ -107,8 +112,10 @@ class PooledRegressor(Regressor):
         """Switch to training or evaluation; what is frozen stays in evaluation."""
         super().train(mode)
         for module in self.backbone.modules():
-            if self.freeze == "all" or (self.freeze == "norm" and isinstance(module, _BatchNorm)):
+            if self.freeze == "all" or (self.freeze in ("norm", "early") and isinstance(module, _BatchNorm)):
                 module.eval()
+        if self.keep_scaling:
+            self.scaling.eval()
         return self
 
     def backbone_parameters(self) -> Iterator[nn.Parameter]:
@@ -149,6 +156,14 @@ class PooledRegressor(Regressor):
 def _check(key: str, word: str, known: Collection[str]) -> None:
     if word not in known:
         raise ConfigError(f"backbone.{key}={word}: expected {', '.join(known)}.")
+
+
+def _freeze_early(network: nn.Module) -> None:
+    """Freeze all layers but the last quarter, in the order in which the network names them."""
+    layers = [module for module in network.modules() if any(True for _ in module.parameters(recurse=False))]
+    for layer in layers[: len(layers) - max(1, len(layers) // 4)]:
+        for parameter in layer.parameters(recurse=False):
+            parameter.requires_grad_(False)
 
 
 def _mlp(widths: Sequence[int]) -> nn.Sequential:

@@ -21,12 +21,14 @@ class TargetScale(FullPrecision, ABC):
 
     Args:
         datasets: of each of the D datasets, in their order, `labels` (what `learn` made of its training part) and
-            `range` (published, native).
+            `range` (published, native). NaN among the labels: nobody knows them.
     """
 
     def __init__(self, datasets: Sequence[Mapping[str, Any]]) -> None:
         super().__init__()
         self.register_buffer("ranges", torch.tensor([d["range"] for d in datasets], dtype=torch.float32))
+        known = [bool(np.isfinite(d["labels"]).all()) for d in datasets]
+        self.register_buffer("known", torch.tensor(known), persistent=False)  # whether its labels are, [D]
 
     @staticmethod
     def learn(mos: np.ndarray) -> list[float]:

@@ -63,7 +63,7 @@ def _pools_class_token(tower: nn.Module) -> bool:
 def _embed(tower: nn.Module, pixels: Tensor) -> Tensor:
     """Patches as tokens behind the class token, [B, 1 + patches, W]."""
     tokens = tower.conv1(pixels).flatten(2).transpose(1, 2)
-    first = tower.class_embedding.to(tokens.dtype).expand(len(tokens), 1, -1)
+    first = tower.class_embedding.to(tokens.dtype).expand(tokens.shape[0], 1, -1)
     states = torch.cat([first, tokens], 1) + tower.positional_embedding.to(tokens.dtype)
     return tower.ln_pre(tower.patch_dropout(states))
 

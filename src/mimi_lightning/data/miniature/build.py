@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
-import shutil
-import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from mimi_lightning.data.miniature.coverage import COVERAGES
 from mimi_lightning.errors import DatasetError
+from mimi_lightning.files import work_folder
 
 MARKER = "miniature.json"
 RECIPE = 2  # counts changes of what the same parameters build
@@ -119,36 +116,6 @@ def _is_complete(folder: Path, parameters: Mapping[str, object]) -> bool:
     for name, digest in labels.items():
         if not (folder / name).is_file() or _sha256(folder / name) != digest:
             raise DatasetError(f"{folder / name} is missing or was changed after it was built. {remedy}")
-    return True
-
-
-@contextlib.contextmanager
-def work_folder(folder: Path) -> Iterator[Path]:
-    """Make a folder beside the final one; it never outlives this process for long.
-
-    Args:
-        folder: the final one. What killed processes left beside it is removed.
-    """
-    prefix = f".{folder.name}.building-{socket.gethostname()}-"
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    for stale in folder.parent.glob(f"{prefix}*"):
-        if not _is_alive(stale.name.removeprefix(prefix)):
-            shutil.rmtree(stale, ignore_errors=True)
-    work = folder.parent / f"{prefix}{os.getpid()}"
-    work.mkdir()
-    try:
-        yield work
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-
-
-def _is_alive(process: str) -> bool:
-    try:
-        os.kill(int(process), 0)
-    except PermissionError:  # somebody else's
-        return True
-    except (ValueError, OSError):
-        return False
     return True
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import os
 import re
 from pathlib import Path
 from string import Formatter
@@ -47,7 +48,7 @@ def read(folder: Path, *, file: str, **columns: str | int) -> pd.DataFrame:
     find = Folder(folder).find
     for image in rows["image"]:
         found = find(str(image))
-        if found is None or not (folder / found).is_file():
+        if found is None or not os.path.isfile(f"{folder}/{found}"):
             raise DatasetError(f"{folder / file} labels {image}, but there is no such file in {folder}.")
     return rows
 

@@ -4,6 +4,7 @@ from mimi_lightning.models.mappers.anchored import Anchored
 from mimi_lightning.models.mappers.bent import Bernstein, Spline
 from mimi_lightning.models.mappers.embedding import Embedding
 from mimi_lightning.models.mappers.heads import Heads
+from mimi_lightning.models.mappers.joined import Joined
 from mimi_lightning.models.mappers.lines import Identity, LeastSquares, Linear
 from mimi_lightning.models.mappers.minn import MINN, range_spread
 from mimi_lightning.models.mappers.monotonic_iqa import Monotone
@@ -17,6 +18,7 @@ __all__ = [
     "Embedding",
     "Heads",
     "Identity",
+    "Joined",
     "LeastSquares",
     "Linear",
     "Logistic",

@@ -1,0 +1,29 @@
+"""Programs of `torch.export`: a file that PyTorch alone runs, without this project."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import torch
+
+from mimi_lightning.exporting.scorer import Scorer
+from mimi_lightning.files import aside
+from mimi_lightning.module import QualityModel
+
+
+def write_program(model: QualityModel, file: Path) -> None:
+    """Write a model as a program, whole or not at all: `torch.export.load(file).module()(image)` gives its scores.
+
+    Args:
+        model: a trained one.
+        file: its name has to end in .pt2.
+
+    Raises:
+        ConfigError: the model cannot be exported.
+    """
+    scorer = Scorer(model)
+    draft = file.with_name(f"part.{file.name}")  # the ending has to stay
+    with aside(file, draft), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it suspects that weights were not on the CPU
+        torch.export.save(scorer.trace(), draft, extra_files={**scorer.facts(), "outputs": " ".join(scorer.outputs)})
