@@ -91,4 +91,4 @@ def test_a_folder_and_text_are_no_checkpoints(tmp_path):
     (tmp_path / "text.ckpt").write_text("hello")
     with pytest.raises(ConfigError) as caught:
         QualityModel.load(tmp_path / "text.ckpt")
-    assert str(caught.value) == f"{tmp_path}/text.ckpt is no checkpoint of MIMI Lightning: PyTorch cannot read it."
+    assert str(caught.value) == f"{tmp_path}/text.ckpt is no checkpoint of MIMI Lightning: it cannot be read."

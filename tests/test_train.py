@@ -205,14 +205,17 @@ def test_the_snippet_of_the_readme_scores_a_picture(run, miniature):
     code = text.partition("```python\n")[2].partition("```")[0]
     for place, here in (
         ("outputs/demo/efficientnet_lite0/split01/checkpoints/best.ckpt", folder / "checkpoints" / "best.ckpt"),
-        ("picture.png", miniature / "koniq-10k" / row["image"]),
+        ("picture.jpg", miniature / "koniq-10k" / row["image"]),
+        ("a.jpg", miniature / "koniq-10k" / row["image"]),
+        ("b.png", miniature / "koniq-10k" / row["image"]),
     ):
         assert place in code
         code = code.replace(place, str(here))
     found = {}
     exec(code, found)
-    assert found["proxy"].item() == pytest.approx(row["proxy"], abs=1e-5)
-    assert found["mos"].item() == pytest.approx(row["prediction"], abs=1e-5)
+    assert found["proxy"] == pytest.approx(row["proxy"], abs=1e-5)
+    assert found["native"] == pytest.approx([row["prediction"]] * 2, abs=1e-5)
+    assert len(found["meaning"].examples) == 4
 
 
 def test_a_checkpoint_holds_plain_containers_and_names_no_download(run):
@@ -230,7 +233,7 @@ def test_what_is_no_checkpoint_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="is no checkpoint of MIMI Lightning"):
         QualityModel.load(tmp_path / "other.ckpt")
     (tmp_path / "words.ckpt").write_text("# Words\n")
-    with pytest.raises(ConfigError, match=r"is no checkpoint of MIMI Lightning: PyTorch cannot read it\.$"):
+    with pytest.raises(ConfigError, match=r"is no checkpoint of MIMI Lightning: it cannot be read\.$"):
         QualityModel.load(tmp_path / "words.ckpt")
     with pytest.raises(ConfigError, match="There is no checkpoint"):
         QualityModel.load(tmp_path)

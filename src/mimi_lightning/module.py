@@ -108,7 +108,7 @@ class QualityModel(lightning.LightningModule):
         except OSError as error:
             raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
         except Exception as error:  # of many kinds; the words of some advise to run what a file of strangers holds
-            raise ConfigError(f"{path} is no checkpoint of MIMI Lightning: PyTorch cannot read it.") from error
+            raise ConfigError(f"{path} is no checkpoint of MIMI Lightning: it cannot be read.") from error
         if not (isinstance(checkpoint, dict) and {"hyper_parameters", "state_dict"} <= checkpoint.keys()):
             raise ConfigError(f"{path} is no checkpoint of MIMI Lightning: it lacks hyper_parameters or state_dict.")
         try:

@@ -160,8 +160,8 @@ class RunFolder:
                 self._leave_as(before)
             raise
         finally:
-            if [entry.name for entry in self.path.iterdir()] == [LOCK]:
-                (self.path / LOCK).unlink()
+            if all(entry.name == LOCK for entry in self.path.iterdir()):
+                (self.path / LOCK).unlink(missing_ok=True)
                 for folder in made:
                     with suppress(OSError):  # another run stands beside it
                         folder.rmdir()
@@ -220,8 +220,8 @@ class RunFolder:
             OmegaConf.save(OmegaConf.create({**settings, "overwrite": False}), draft)
 
     def _leave_as(self, before: set[Path]) -> None:
-        """Take away what a refused command wrote, but for the lock, which is held."""
-        for entry in sorted({*self.path.rglob("*")} - before - {self.path / LOCK}, reverse=True):
+        """Take away what a refused command wrote; the lock, which is held, too: who wants it next makes a new one."""
+        for entry in sorted({*self.path.rglob("*")} - before, reverse=True):
             entry.rmdir() if entry.is_dir() else entry.unlink()
 
     def _clear(self) -> None:

@@ -273,4 +273,4 @@ def test_contents_go_where_most_is_lacking(number, fixed):
             counts = pd.Series(expected.values(), dtype=object).value_counts()
             lacking = {part: share * number - counts.get(part, 0) for part, share in SHARES.items()}
             expected[name] = max(lacking, key=lambda part: (part not in counts, round(lacking[part], 9)))
-    assert _deal(names, given) == expected
+    assert _deal(names, given, SHARES) == expected

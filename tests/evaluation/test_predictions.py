@@ -81,7 +81,7 @@ def test_rows_that_stand_twice_without_images_are_refused(tmp_path):
     (tmp_path / "once.csv").write_text("dataset,split,mos,proxy\n" + rows + "live,1,3,4\n")  # two pictures alike
     assert len(read_predictions(tmp_path / "once.csv")) == 4
     (tmp_path / "twice.csv").write_text("dataset,split,mos,proxy\n" + 2 * rows)
-    with pytest.raises(ScoreError, match=r"twice\.csv:2 has the same scores as another row of this split, as all"):
+    with pytest.raises(ScoreError, match=r"twice\.csv:2 has no image, in a split whose rows stand there twice"):
         read_predictions(tmp_path / "twice.csv")
     (tmp_path / "long.csv").write_text("dataset,split,mos,proxy\nlive,1,3,4,5\n")
     with pytest.raises(ScoreError, match="more cells than its header"):

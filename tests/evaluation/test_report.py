@@ -215,7 +215,6 @@ def test_a_finished_run_is_told(finished, tmp_path):
         ("labels.csv", None),
         ("mappings.csv", ""),
         ("mappings.csv", "a,b\n1,2\n"),
-        ("logs/version_0/metrics.csv", ""),
     ],
 )
 def test_a_damaged_run_is_named_and_the_others_are_reported(finished, fabricate, tmp_path, name, content):

@@ -151,7 +151,7 @@ def damage(weights: Path, fault: str) -> None:
     ("fault", "said"),
     [
         ("nothing", "holds no model.safetensors"),
-        ("cut", "is no checkpoint of MIMI Lightning: safetensors cannot read it"),
+        ("cut", "is no checkpoint of MIMI Lightning: it cannot be read"),
         ("other", "is no checkpoint of MIMI Lightning"),
         ("stranger", "expected a Regressor"),
     ],

@@ -224,6 +224,8 @@ class MixedDataModule(lightning.LightningDataModule):
             rank=self.trainer.global_rank if self.trainer else 0,
             world=self.trainer.world_size if self.trainer else 1,
         )
+        # Lightning tells the epoch after workers have begun to read ahead: too late where a run goes on.
+        sampler.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed if self.trainer else 0)
         return self.loader(self.train_view, sampler, MixedLoader)
 
     def val_dataloader(self) -> DataLoader:
