@@ -29,7 +29,6 @@ from torchvision import transforms
 from benchmarks.data import KINDS, bundled_photos, write_pictures
 from mimi_lightning import config
 from mimi_lightning.data.images import resized_size
-from mimi_lightning.models.backbones import IMAGENET
 from mimi_lightning.module import QualityModel
 from mimi_lightning.ruler.files import score_files
 from mimi_lightning.ruler.ruler import Ruler
@@ -81,7 +80,8 @@ def make_model(network: str) -> QualityModel:
 def plain_loop(model: QualityModel) -> Callable[[list[str]], list[float]]:
     """Scores of files, one at a time."""
     network = PlainNetwork(model).eval()
-    transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize(*IMAGENET)])
+    statistics = (getattr(model.regressor.backbone, name).flatten().tolist() for name in ("mean", "std"))
+    transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize(*statistics)])
 
     def score(paths: list[str]) -> list[float]:
         scores = []
@@ -134,7 +134,8 @@ def measure(network: str, paths: list[str], repeats: int) -> list[list[str]]:
 
 def measure_memory(folder: Path, photos: list[Image.Image], number: int) -> str:
     """Peak memory of the process after some pictures, and after many more."""
-    (small,) = write_pictures(folder, [photo.resize((96, 64)) for photo in photos], "PNG", 1)
+    small = folder / "small.png"
+    photos[0].resize((96, 64)).save(small)
     for i in range(number):
         shutil.copy(small, folder / f"{i:06d}.png")
     ruler, paths = Ruler(make_model("efficientnet_lite0")), [str(file) for file in sorted(folder.glob("0*.png"))]
@@ -151,6 +152,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pictures", type=int, default=24)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=[*NETWORKS])
     parser.add_argument("--memory", type=int, default=0, metavar="N", help="also peak memory over N pictures")
     args = parser.parse_args()
     table = Table("network", "", "pictures/s, median", "", "largest difference / std", "SRCC with plain")
@@ -158,7 +160,7 @@ def main() -> None:
         photos = bundled_photos()
         KINDS["score"] = ((1024, 768), ".jpg", {"quality": 90})
         paths = [str(path) for path in write_pictures(Path(folder), photos, "score", args.pictures)]
-        for network in NETWORKS:
+        for network in args.networks:
             for row in measure(network, paths, args.repeats):
                 table.add_row(*row)
         memory = measure_memory(Path(folder), photos, args.memory) if args.memory else ""

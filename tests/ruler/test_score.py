@@ -41,7 +41,7 @@ def test_pictures_are_found_in_folders_and_by_patterns_each_once(folder):
 
 def test_rows_come_in_order_with_the_scores_of_single_pictures(ruler, folder, monkeypatch):
     monkeypatch.setattr(files, "TOGETHER", 3)
-    monkeypatch.setattr(files, "BATCH", 2 * 40 * 40)
+    monkeypatch.setitem(files.BATCH, "cpu", 2 * 40 * 40)
     paths = find_pictures([str(folder)])
     rows = list(score_files(ruler, paths, ["live"]))
     assert [row["path"] for row in rows] == paths

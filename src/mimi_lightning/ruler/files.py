@@ -21,7 +21,8 @@ from mimi_lightning.progress import ahead
 from mimi_lightning.ruler.ruler import Ruler
 
 TOGETHER = 512  # pictures that are sorted by size before they are scored: bounds memory
-BATCH = 4_000_000  # pixels of a batch, unless one picture alone has more
+# Pixels of a batch, unless one picture alone has more. What a layer leaves of more does not fit into a processor's cache.
+BATCH = {"cpu": 500_000, "cuda": 8_000_000}
 NETWORK = 32_000_000  # pixels of one picture after resizing, at most: memory of the network
 FILE = 256_000_000  # pixels of a file, at most: a small file can decode to any number of them
 
@@ -91,10 +92,11 @@ def _score_chunk(ruler: Ruler, paths: list[str], scales: Sequence[str]) -> list[
     sizes = dict(enumerate(ahead(lambda path: _size(ruler, path), paths)))
     by_size = sorted(sizes, key=lambda place: (str(sizes[place]), place))
     batch: list[tuple[int, Tensor]] = []
+    most = BATCH.get(ruler.device.type, BATCH["cuda"])
     for place, view in zip(by_size, ahead(lambda place: _view(ruler, paths[place], rows[place]), by_size), strict=True):
         if view is None:
             continue
-        if batch and (view.shape != batch[0][1].shape or (len(batch) + 1) * _pixels(view) > BATCH):
+        if batch and (view.shape != batch[0][1].shape or (len(batch) + 1) * _pixels(view) > most):
             _score_batch(ruler, batch, rows, scales)
             batch = []
         batch.append((place, view))
