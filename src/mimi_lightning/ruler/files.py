@@ -21,7 +21,7 @@ from mimi_lightning.progress import ahead
 from mimi_lightning.ruler.ruler import Ruler
 
 TOGETHER = 512  # pictures that are sorted by size before they are scored: bounds memory
-# Pixels of a batch, unless one picture alone has more. What a layer leaves of more does not fit into a processor's cache.
+# Pixels of a batch, unless one picture alone has more; beyond, what a layer leaves does not fit into a CPU's cache.
 BATCH = {"cpu": 500_000, "cuda": 8_000_000}
 NETWORK = 32_000_000  # pixels of one picture after resizing, at most: memory of the network
 FILE = 256_000_000  # pixels of a file, at most: a small file can decode to any number of them
