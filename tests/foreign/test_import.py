@@ -83,23 +83,23 @@ def imported(content, folder: Path, ends=None) -> QualityModel:
     return import_checkpoint(write(content, folder / "theirs.pt"), folder / "best.ckpt", ends).model
 
 
-def close(found, expected, tolerance=1e-4):
+def assert_close(found, expected, tolerance=1e-4):
     torch.testing.assert_close(found.double(), expected, rtol=0, atol=tolerance)
 
 
 @torch.no_grad()
-def same_scores(model, network, images, order):
+def assert_same_scores(model, network, images, order):
     """Proxy scores of pictures, and the score mapper of every dataset on a grid."""
     expected = network.proxy(images)
     assert expected.std() > 1e-2  # these scores tell pictures apart
-    close(model(images), expected)
+    assert_close(model(images), expected)
     q = torch.linspace(-2, 3, 21, dtype=torch.float64)
     for number, name in enumerate(order, 1):
-        close(model.mapper(q.float(), model.number([name])), network.map(q, number))
+        assert_close(model.mapper(q.float(), model.number([name])), network.map(q, number))
 
 
 def test_mimi_cnn_says_what_its_formulas_say(imported_cnn, cnn):
-    same_scores(imported_cnn, cnn, PICTURES, CNN)
+    assert_same_scores(imported_cnn, cnn, PICTURES, CNN)
 
 
 def test_mimi_cnn_with_vgg16_and_several_blocks(folder):
@@ -107,7 +107,7 @@ def test_mimi_cnn_with_vgg16_and_several_blocks(folder):
     network = randomise(BaseCNN("vgg16", blocks=2))
     model = imported({"state_dict": tensors(network)}, folder / "vgg")
     assert model.mapper.blocks == 2
-    same_scores(model, network, PICTURES[:2], CNN)
+    assert_same_scores(model, network, PICTURES[:2], CNN)
 
 
 def test_mimi_clip_says_what_its_formulas_say(clip, folder):
@@ -117,11 +117,11 @@ def test_mimi_clip_says_what_its_formulas_say(clip, folder):
         "optimizer_state_dict": {},
         "all_results": {"quality": {}},
     }
-    same_scores(imported(content, folder / "clip"), clip, PATCHES, CLIP)
+    assert_same_scores(imported(content, folder / "clip"), clip, PATCHES, CLIP)
 
 
 def test_liqe_gives_proxy_scores(clip, folder):
-    close(imported(tensors(clip.clip_model), folder / "liqe")(PATCHES), clip.proxy(PATCHES))
+    assert_close(imported(tensors(clip.clip_model), folder / "liqe")(PATCHES), clip.proxy(PATCHES))
 
 
 @torch.no_grad()
@@ -130,8 +130,8 @@ def test_unique_gives_proxy_scores_and_deviations(folder):
     network = randomise(BaseCNN(fc=nn.Linear(512 * 512, 2)))
     model = imported(tensors(network, "module."), folder / "unique")
     judgement = model.judge(PICTURES)
-    close(judgement.proxy, network.proxy(PICTURES))
-    close(judgement.std, network.std(PICTURES) + 1e-3)
+    assert_close(judgement.proxy, network.proxy(PICTURES))
+    assert_close(judgement.std, network.std(PICTURES) + 1e-3)
     assert model.predict_mos(judgement.proxy, model.number(["live"])).isnan().all()
 
 
@@ -156,8 +156,8 @@ def test_native_scores_are_known_where_somebody_tells_the_labels(imported_cnn, c
     for name, (low, high) in ENDS.items():
         y = cnn.map(q.double(), CNN.index(name) + 1)
         mos = model.predict_mos(q, model.number([name]))
-        close(mos, low + y * (high - low) / 10, 1e-4 * (high - low))
-        close(model.align(mos, model.number([name])), q.double())
+        assert_close(mos, low + y * (high - low) / 10, 1e-4 * (high - low))
+        assert_close(model.align(mos, model.number([name])), q.double())
     for name in {*CNN} - {*ENDS}:
         assert model.predict_mos(q, model.number([name])).isnan().all()
         assert model.align(q, model.number([name])).isnan().all()

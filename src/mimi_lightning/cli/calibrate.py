@@ -36,6 +36,18 @@ def add_scores(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--mos", metavar="COLUMN", default="mos", help="of the scores (%(default)s)")
 
 
+def columns(args: argparse.Namespace) -> dict[str, str]:
+    """What the columns of the table are called."""
+    return {"image": args.image, "mos": args.mos}
+
+
+def read_own(args: argparse.Namespace, ruler: Any) -> Any:
+    """Read what `add_scores` was told of: scores of one's own, on a scale that the ruler does not know yet."""
+    from mimi_lightning.ruler.own_scores import read_scores
+
+    return read_scores(args.scores, args.name, ruler.scales, args.images, args.range, columns(args))
+
+
 def refuse_existing(file: Path) -> None:
     """Refuse to write over a file.
 
@@ -53,13 +65,11 @@ def _calibrate(args: argparse.Namespace) -> int:
     refuse_existing(out)
 
     from mimi_lightning.ruler.calibrate import calibrate, show
-    from mimi_lightning.ruler.own_scores import read_scores
     from mimi_lightning.ruler.ruler import load
     from mimi_lightning.ruler.scales import add_scale
 
     ruler = load(args.checkpoint)
-    columns = {"image": args.image, "mos": args.mos}
-    scores = read_scores(args.scores, args.name, ruler.scales, args.images, args.range, columns)
+    scores = read_own(args, ruler)
     calibration = calibrate(ruler, scores)
     add_scale(ruler.model, calibration.scale).save(out)
     show(calibration, scores)

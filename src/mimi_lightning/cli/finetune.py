@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from mimi_lightning.cli.calibrate import add_scores, refuse_existing
+from mimi_lightning.cli.calibrate import add_scores, columns, read_own, refuse_existing
 from mimi_lightning.cli.words import CONFIG_DIR
 
 LEARN = ("head", "late", "all", "lora")
@@ -40,12 +40,10 @@ def _finetune(args: argparse.Namespace) -> int:
     refuse_existing(out)
 
     from mimi_lightning.ruler.finetune import Plan, finetune
-    from mimi_lightning.ruler.own_scores import read_scores
     from mimi_lightning.ruler.ruler import load
 
     ruler = load(args.checkpoint)
-    columns = {"image": args.image, "mos": args.mos}
-    scores = read_scores(args.scores, args.name, ruler.scales, args.images, args.range, columns)
-    plan = Plan(args.checkpoint, scores, args.scores, columns, args.learn, args.words, args.config_dir)
+    scores = read_own(args, ruler)
+    plan = Plan(args.checkpoint, scores, args.scores, columns(args), args.learn, args.words, args.config_dir)
     finetune(plan, ruler.model, out)
     return 0
