@@ -24,6 +24,9 @@ FAR = 12.0  # how far its centre may lie beyond all scores, in 1 / slope: there 
 OUTSIDE = np.linspace(0.5, 11.5, 12)  # where beyond the scores its centre is started
 FLAT = 1e-9  # length of a sigmoid, once the other columns are taken out of it, below which rounding is all of it
 STEPS = 60  # of a search, at most
+COARSE, FINE = 1e-6, 1e-12  # tolerances of the searches from all starts, and of the one that goes on from the best
+QUANTILES = np.linspace(0, 1, 401)  # of the scores, where a centre is started
+GROUPS = 400  # of neighbouring scores, which stand for all of them where starts are looked for
 EVALUATIONS = 1_000_000  # of a curve from the published start; along flat valleys it needs a good part of them
 
 
@@ -252,13 +255,13 @@ def _least_residual(x: Array, y: Array, others: Array) -> tuple[float, float, tu
         return -(turned * (added @ apart) + np.outer(added, apart @ turned)) / y.std()
 
     bounds = (0, np.log(SLOPES[0])), (1, np.log(SLOPES[1]))
-    fits = [
-        optimize.least_squares(
-            residual, start, slopes, bounds, x_scale="jac", max_nfev=STEPS, ftol=1e-12, xtol=1e-12, gtol=1e-12
-        )
-        for start in _best_nodes(u, apart, basis)
-    ]
-    place, log_slope = min(fits, key=lambda fit: fit.cost).x
+
+    def search(start: ArrayLike, tolerance: float) -> optimize.OptimizeResult:
+        tolerances = dict.fromkeys(("ftol", "xtol", "gtol"), tolerance)
+        return optimize.least_squares(residual, start, slopes, bounds, x_scale="jac", max_nfev=STEPS, **tolerances)
+
+    found = min((search(start, COARSE) for start in _best_nodes(u, y, others)), key=lambda fit: fit.cost)
+    place, log_slope = search(found.x, FINE).x
     slope = np.exp(log_slope)
     centre = _shift(u, place, slope) / slope
     columns = np.column_stack([expit(slope * (u - centre)), others])
@@ -283,16 +286,25 @@ def _from_start(curve: Callable[..., Array], start: tuple[float, ...], x: Array,
     return LogisticFit(curve, tuple(parameters.tolist()))
 
 
-def _best_nodes(u: Array, apart: Array, basis: Array, count: int = 5) -> list[tuple[float, float]]:
-    """The `count` best (place, log slope) of a grid, at most one a slope, for standardised scores u."""
+def _best_nodes(u: Array, y: Array, others: Array, count: int = 5) -> list[tuple[float, float]]:
+    """The `count` best (place, log slope) of a grid, at most one a slope, for standardised scores u.
+
+    Of many scores, neighbours are taken together: a start need not be exact.
+    """
+    groups = np.array_split(np.argsort(u), min(len(u), GROUPS))
+    near, y, others = (np.stack([column[group].mean(axis=0) for group in groups]) for column in (u, y, others))
+    root = np.sqrt([len(group) for group in groups])[:, None]
+    basis, _ = np.linalg.qr(root * others)
+    apart = root[:, 0] * y
+    apart -= basis @ (basis.T @ apart)
     best = []
     for log_slope in np.linspace(*np.log(SLOPES), 21)[1:-1]:
         slope = np.exp(log_slope)
-        beyond = slope * u.min() - OUTSIDE, slope * u.max() + OUTSIDE
-        shifts = np.concatenate([slope * np.quantile(u, np.linspace(0, 1, 401)), *beyond])
+        beyond = slope * near.min() - OUTSIDE, slope * near.max() + OUTSIDE
+        shifts = np.concatenate([slope * np.quantile(near, QUANTILES), *beyond])
         low, high = _shift(u, 0, slope), _shift(u, 1, slope)
-        sigmoids = expit(np.subtract.outer(slope * u, shifts))
-        sigmoids /= sigmoids.max(axis=0)  # beyond all scores they are tiny
+        sigmoids = expit(np.subtract.outer(slope * near, shifts))
+        sigmoids *= root / sigmoids.max(axis=0)  # beyond all scores they are tiny
         sigmoids -= basis @ (basis.T @ sigmoids)
         # What one more column explains of y. A sigmoid that is flat over all scores explains nothing.
         explained = (apart @ sigmoids) ** 2 / np.maximum(np.sum(sigmoids**2, axis=0), FLAT**2)
