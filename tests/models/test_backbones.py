@@ -103,7 +103,7 @@ class TestTransformers:
     def small(self, monkeypatch):
         torch.manual_seed(0)
         make = partial(timm.create_model, depth=2, embed_dim=32, num_heads=2)
-        monkeypatch.setattr(backbones.timm, "create_model", make)
+        monkeypatch.setattr(timm, "create_model", make)
 
     @pytest.mark.parametrize(
         ("name", "patch", "token"),
@@ -179,7 +179,7 @@ def test_weights_that_the_hub_does_not_give(monkeypatch):
     def offline(*args, **kwargs):
         raise LocalEntryNotFoundError("no connection to the Hub")
 
-    monkeypatch.setattr(backbones.timm, "create_model", offline)
+    monkeypatch.setattr(timm, "create_model", offline)
     with pytest.raises(ConfigError, match=r"pretrained weights of vit_tiny.* cannot be had: no connection.*\n.*=FILE"):
         make_backbone("vit_tiny_patch16_224", "pretrained")
 

