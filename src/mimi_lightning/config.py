@@ -18,6 +18,7 @@ from hydra.errors import MissingConfigException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
+from mimi_lightning.data.places import place, reached
 from mimi_lightning.errors import ConfigError
 from mimi_lightning.hints import missing_key, unknown_key, unknown_option
 from mimi_lightning.rules import check_values, flatten
@@ -266,8 +267,10 @@ def check_lists(cfg: DictConfig) -> None:
 
 
 def _check_folders(cfg: DictConfig) -> None:
-    root = Path(cfg.data.root)
-    if not root.is_dir():
+    root = place(cfg.data.root)
+    with reached(root):
+        there = root.is_dir()
+    if not there:
         raise ConfigError(
             f"There is no folder {root.absolute()}.\n"
             "Set paths.datasets=DIR (or MIMI_DATASETS) to the folder that holds "

@@ -26,6 +26,9 @@ def aside(file: Path, draft: Path | None = None, former: Path | None = None) -> 
     Raises:
         OSError: it cannot be written; names the file. What was there before is still there.
     """
+    if not isinstance(file, Path):  # an object of a storage, which appears whole by itself
+        yield file
+        return
     draft = draft or file.with_name(file.name + DRAFT)
     try:
         yield draft

@@ -86,6 +86,7 @@ def _check(args: argparse.Namespace) -> int:
     from mimi_lightning.data.check import check_datasets
     from mimi_lightning.data.check_screens import show
     from mimi_lightning.data.partitions import Protocol
+    from mimi_lightning.data.places import place
 
     labels = None
     if cfg.tasks:
@@ -93,7 +94,7 @@ def _check(args: argparse.Namespace) -> int:
 
         labels = build_labels(OmegaConf.to_container(cfg.tasks))
     protocol = Protocol(**cfg.splits)
-    report = check_datasets(cfg.datasets, Path(cfg.data.root), cfg.split, protocol, labels, not args.json, args.near)
+    report = check_datasets(cfg.datasets, place(cfg.data.root), cfg.split, protocol, labels, not args.json, args.near)
     if args.json:
         print(json.dumps(report.as_dict(), indent=2))
     else:

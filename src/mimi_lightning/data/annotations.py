@@ -54,7 +54,6 @@ def read_annotations(
         DatasetError: the reader, the folder or a label file is missing, or the labels make no sense.
     """
     read = _find_reader(reader)
-    folder = Path(folder)
     remedy = f"The owner offers dataset '{name}' at {url}"
     if not folder.is_dir():
         raise DatasetError(f"Dataset '{name}': there is no folder {folder}. {remedy}")

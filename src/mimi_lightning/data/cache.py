@@ -1,4 +1,4 @@
-"""The decoded cache: the pixels of a dataset after the adaptive resize, in one memory-mapped file.
+"""The decoded cache: the pixels of a dataset after the adaptive resize, in one file, on a disk mapped into memory.
 
 The file holds the pictures one after the other, each as planes [3, height, width] of uint8 so that a crop reads only
 its rows; then an index as JSON; then the length of the index and a mark, which a file that was cut off lacks. The index
@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from mimi_lightning.data.images import Box, ImageFiles, Picture, Size
+from mimi_lightning.data.places import on_disk, place, reached
 from mimi_lightning.errors import DatasetError
 
 MARK = b"MIMIPIX1"
@@ -51,7 +52,7 @@ class PixelFile:
             index = _read_index(path)
             # Mapped now: another process may replace the file, but not what is mapped. Nothing writes to it; torch
             # just takes no read-only memory.
-            self.pixels = np.memmap(path, np.uint8, mode="c")
+            self.pixels = np.memmap(path, np.uint8, mode="c") if on_disk(path) else StoredPixels(path)
             self.images = {image: Entry(*numbers) for image, numbers in index["images"].items()}
             self.settings, self.built = index["settings"], index["built"]
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -63,9 +64,28 @@ class PixelFile:
         return PixelFile, (self.path, self.built)  # a worker that is spawned maps the file; pickled, it would be copied
 
     def read(self, entry: Entry) -> np.ndarray:
-        """Pixels of an entry, uint8 [3, height, width], not copied."""
+        """Pixels of an entry, uint8 [3, height, width], of a disk not copied."""
         _, _, offset, height, width = entry
         return self.pixels[offset : offset + 3 * height * width].reshape(3, height, width)
+
+
+class StoredPixels:
+    """Pixels of a cache file in object storage: each slice is one request.
+
+    Args:
+        path: the cache file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.address = str(path)
+
+    def __getitem__(self, span: slice) -> np.ndarray:
+        """Bytes of the file, or a DatasetError that names it when the storage does not give them."""
+        where = place(self.address)
+        try:
+            return np.frombuffer(bytearray(where.fs.cat_file(where.path, span.start, span.stop)), np.uint8)
+        except Exception as error:  # each storage has its own kinds
+            raise DatasetError(f"The cache {where} cannot be read: {error}") from error
 
 
 class CachedImages:
@@ -97,7 +117,7 @@ class CachedImages:
         entry = Entry(*numbers)
         if entry.height == 0:
             return self.files[row]
-        return CachedPicture(Path(self.files.paths[row]), torch.from_numpy(self.caches[number].read(entry)))
+        return CachedPicture(place(self.files.paths[row]), torch.from_numpy(self.caches[number].read(entry)))
 
     def size(self, row: int) -> Size:
         """(width, height) of a picture; errors as above."""
@@ -118,7 +138,7 @@ class CachedPicture:
 
 
 def _read_index(path: Path) -> dict[str, Any]:
-    with open(path, "rb") as file:
+    with reached(path), path.open("rb") as file:
         end = file.seek(0, os.SEEK_END) - TAIL.size
         file.seek(max(end, 0))
         tail = file.read(TAIL.size)

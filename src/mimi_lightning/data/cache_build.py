@@ -24,7 +24,8 @@ from rich.console import Console
 
 from mimi_lightning.data.cache import MARK, TAIL, CachedImages, Entry, PixelFile
 from mimi_lightning.data.decode import is_plain
-from mimi_lightning.data.images import ImageFiles, file_facts
+from mimi_lightning.data.images import ImageFiles
+from mimi_lightning.data.places import file_facts, on_disk, place
 from mimi_lightning.errors import DatasetError
 from mimi_lightning.progress import in_threads
 
@@ -73,7 +74,9 @@ def ensure(path: Path, folder: Path, images: Sequence[str], resize: int) -> Pixe
     Raises:
         DatasetError: as `open_cache`.
     """
-    wanted = Wanted(images, ImageFiles([folder / image for image in images], resize))
+    wanted = Wanted(images, ImageFiles([f"{folder}/{image}" for image in images], resize))
+    if not on_disk(path):
+        return _open_stored(path, wanted)
     cache = wanted.current(path)
     if wanted.all_found(cache):
         return cache
@@ -91,6 +94,18 @@ def ensure(path: Path, folder: Path, images: Sequence[str], resize: int) -> Pixe
     return PixelFile(path)
 
 
+def _open_stored(path: Path, wanted: Wanted) -> PixelFile:
+    """Open a cache in object storage, where none is built: nothing there can be locked or grows while it is written."""
+    remedy = "Build it on a disk (data.cache=DIR, the same paths.datasets) and copy it from there."
+    try:
+        cache = PixelFile(path)
+    except DatasetError as error:
+        raise DatasetError(f"{error} {remedy}") from error
+    if not wanted.all_found(cache):
+        raise DatasetError(f"The cache {path} holds other pictures than the datasets do now. {remedy}")
+    return cache
+
+
 class Wanted:
     """What a cache has to hold: images as they are on disk now, resized and decoded in one way.
 
@@ -102,7 +117,7 @@ class Wanted:
     def __init__(self, images: Sequence[str], files: ImageFiles) -> None:
         self.images, self.files = images, files
         self.settings = {"recipe": RECIPE, "pillow": PIL.__version__, "resize": files.resize}
-        self.facts = list(in_threads(file_facts, files.paths, "", visible=False))
+        self.facts = file_facts(files.paths)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -120,7 +135,7 @@ class Wanted:
         entry = cache.images.get(self.images[row]) if cache else None
         if entry is None or (entry.bytes, entry.mtime) != self.facts[row]:
             return None
-        return entry if cache.settings == self.settings or is_plain(self.files.paths[row]) else None
+        return entry if cache.settings == self.settings or is_plain(place(self.files.paths[row])) else None
 
     def all_found(self, cache: PixelFile | None) -> bool:
         """Whether a cache holds every image as it is now."""

@@ -22,6 +22,7 @@ from mimi_lightning.data.cache_build import open_cache
 from mimi_lightning.data.features import FeatureRows
 from mimi_lightning.data.images import ImageFiles, Picture, Size, mirror
 from mimi_lightning.data.partitions import Protocol, assign_parts, limit_training
+from mimi_lightning.data.places import place
 from mimi_lightning.data.sampling import Draw, MixedBatchSampler, SizeBatchSampler
 from mimi_lightning.errors import DatasetError
 from mimi_lightning.processes import gathered
@@ -122,7 +123,7 @@ class MixedDataModule(lightning.LightningDataModule):
         datasets: of each dataset its reader, folder, url, range and quota, perhaps its table and limit (conf/dataset).
         split: 1..10.
         seed: of the order of images and of their random views.
-        root: folder that holds the datasets' folders.
+        root: folder that holds the datasets' folders, or its address in object storage.
         splits: where the partitions come from (conf/splits), as `Protocol`; None takes all images as test part.
         labels: makes what batches carry beside mos and dataset, columns [N, ...], of the annotations table with parts.
         cache: keep decoded pictures: in `cache` below the root (true), or in this folder.
@@ -154,8 +155,8 @@ class MixedDataModule(lightning.LightningDataModule):
         super().__init__()
         self.datasets = {name: dict(datasets[name]) for name in sorted(datasets)}
         self.split, self.seed = split, seed
-        self.root, self.protocol = Path(root), Protocol(**splits) if splits else None
-        self.cache = self.root / "cache" if cache is True else Path(cache) if cache else None
+        self.root, self.protocol = place(root), Protocol(**splits) if splits else None
+        self.cache = self.root / "cache" if cache is True else place(cache) if cache else None
         self.steps = None if epoch == "longest" else int(epoch)
         self.train_view, self.test_view, self.labels = train_view, test_view, labels
         self.test_batch, self.workers, self.on_error = test_batch, workers, on_error

@@ -20,7 +20,8 @@ from filelock import FileLock
 from torch.utils.data import Dataset
 
 from mimi_lightning.contracts import Regressor
-from mimi_lightning.data.images import file_facts, mirrored
+from mimi_lightning.data.images import mirrored
+from mimi_lightning.data.places import file_facts, on_disk, place
 from mimi_lightning.data.sampling import Draw
 from mimi_lightning.errors import DatasetError
 from mimi_lightning.files import aside
@@ -130,7 +131,9 @@ def keep_features(
         ConfigError: something learns before the features.
         DatasetError: an image that cannot be read, or a store that cannot be written.
     """
-    store, network = Path(settings["data"]["feature_store"]), fingerprint(regressor, settings["backbone"])
+    store, network = place(settings["data"]["feature_store"]), fingerprint(regressor, settings["backbone"])
+    if not on_disk(store):
+        raise DatasetError(f"Features are mapped into memory, not from {store}. Set data.feature_store=DIR on a disk.")
     training = regressor.training
     regressor.eval().to(device)
     numbers = data.facts["dataset"]
@@ -140,7 +143,8 @@ def keep_features(
         for number, name in enumerate(data.names):
             rows = np.flatnonzero(numbers == number)
             paths = data.images[view.resize].paths[rows]
-            files = [(image, *file_facts(path)) for image, path in zip(data.table["image"][rows], paths, strict=True)]
+            facts = file_facts(paths)
+            files = [(image, *fact) for image, fact in zip(data.table["image"][rows], facts, strict=True)]
             key = {"network": network, "view": [type(view).__name__, vars(view)], "views": times, "files": files}
             compute = partial(_compute, data, regressor, view, rows, times, device, f"Features of {name}")
             features.append(open_features(store, f"{name}-{type(view).__name__}", key, compute))

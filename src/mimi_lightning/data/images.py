@@ -7,7 +7,6 @@ does not know whether it comes from the file or from the decoded cache: the pixe
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -17,6 +16,7 @@ import torch
 from PIL import Image
 
 from mimi_lightning.data.decode import image_size, read_image
+from mimi_lightning.data.places import place
 from mimi_lightning.errors import DatasetError
 
 Size = tuple[int, int]  # width, height
@@ -52,11 +52,11 @@ class ImageFiles:
 
     def __getitem__(self, row: int) -> Picture:
         """Decode a picture, or raise a DatasetError that names it."""
-        return DecodedPicture(Path(self.paths[row]), self.resize)
+        return DecodedPicture(place(self.paths[row]), self.resize)
 
     def size(self, row: int) -> Size:
         """Size of a picture, from its header alone, or a DatasetError that names it."""
-        return picture_size(Path(self.paths[row]), self.resize)
+        return picture_size(place(self.paths[row]), self.resize)
 
 
 class PictureInMemory:
@@ -89,15 +89,6 @@ class DecodedPicture(PictureInMemory):
 def picture_size(path: Path, resize: int) -> Size:
     """(width, height) of a picture after the adaptive resize, from its header; errors as `image_size`."""
     return resized_size(image_size(path), resize)
-
-
-def file_facts(path: str) -> tuple[int, int]:
-    """Size in bytes and time in nanoseconds of a file: what changes when it does; -1 and 0 where there is none."""
-    try:
-        facts = os.stat(path)
-    except OSError:
-        return -1, 0
-    return facts.st_size, facts.st_mtime_ns
 
 
 def resized_size(size: Size, side: int) -> Size:

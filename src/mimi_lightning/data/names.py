@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import posixpath
 import unicodedata
 from pathlib import Path
 
+from mimi_lightning.data.places import names_in
 from mimi_lightning.errors import DatasetError
 
 
@@ -53,7 +53,7 @@ class Folder:
     def _names(self, directory: str) -> set[str]:
         if directory not in self.listed:
             try:
-                self.listed[directory] = set(os.listdir(self.root / directory))
+                self.listed[directory] = set(names_in(self.root / directory))
             except OSError:  # no directory, or words that are too long for a name
                 self.listed[directory] = set()
         return self.listed[directory]

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from mimi_lightning.config import SPLITS
+from mimi_lightning.data.places import place
 from mimi_lightning.data.published import read_lists, read_official, read_own
 from mimi_lightning.data.splits import (
     FINAL,
@@ -118,7 +119,7 @@ def assign_parts(
     if drawn:
         # Beside published partitions others are drawn than without: they are stored apart.
         all_train = protocol.protocol == "all"
-        store = Path(protocol.store) / (protocol.protocol if all_train or given is not None else "")
+        store = place(protocol.store) / (protocol.protocol if all_train or given is not None else "")
         rest = annotations[annotations["dataset"].isin(drawn)]
         tables.append(partition(rest, root, folders, store, protocol.seed, given, FINAL if all_train else SHARES))
     else:

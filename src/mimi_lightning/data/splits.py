@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import uuid
 import zlib
 from collections.abc import Iterator, Mapping
@@ -22,6 +21,7 @@ from mimi_lightning.config import SPLITS
 from mimi_lightning.data.decode import read_image
 from mimi_lightning.data.names import plain_name
 from mimi_lightning.data.owners.sheets import read_csv
+from mimi_lightning.data.places import is_file, place
 from mimi_lightning.errors import DatasetError
 from mimi_lightning.files import aside
 
@@ -43,14 +43,15 @@ def assign_contents(annotations: pd.DataFrame, root: Path, folders: Mapping[str,
         Content names, aligned with the table. Equal names mean equal content, across datasets as well.
     """
     known = _read_contents(root / "contents.csv")
+    places = {name: str(root / folders[name]) for name in annotations["dataset"].unique()}
 
     def name(dataset: str, reference: str, own: bool) -> str:
         if (dataset, plain_name(reference)) in known:
             return known[dataset, plain_name(reference)]
-        path = os.path.join(root, folders[dataset], reference)
-        if own or not os.path.isfile(path):  # Path.is_file fails on words that are too long for a name
+        path = f"{places[dataset]}/{reference}"
+        if own or not is_file(path):
             return f"{dataset}:{reference}"
-        pixels = read_image(Path(path))
+        pixels = read_image(place(path))
         return hashlib.sha256(repr(pixels.size).encode() + pixels.tobytes()).hexdigest()[:16]
 
     # A labelled picture that others were made from is their reference, not a photograph by itself.

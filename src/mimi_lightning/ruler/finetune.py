@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 
 from mimi_lightning import config
 from mimi_lightning.contracts import Mapper, Regressor
+from mimi_lightning.data.places import place
 from mimi_lightning.errors import ConfigError, MimiError
 from mimi_lightning.module import QualityModel
 from mimi_lightning.ruler.calibrate import calibrate
@@ -161,7 +162,7 @@ def _old_datasets(plan: Plan, model: QualityModel) -> Settings:
     words = [word for word in plan.words if word.startswith(("data=", "data.", "paths.", "trainer"))]
     cfg = config.load([f"dataset=[{','.join(known)}]", *words], plan.config_dir)
     settings = OmegaConf.to_container(cfg, resolve=True)
-    root = Path(settings["data"]["root"])
+    root = place(settings["data"]["root"])
     settings["datasets"] = {name: d for name, d in settings["datasets"].items() if (root / d["folder"]).is_dir()}
     return settings
 

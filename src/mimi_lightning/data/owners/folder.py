@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import posixpath
 import re
 from collections.abc import Collection, Iterable
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from mimi_lightning.data.names import plain_name
+from mimi_lightning.data.places import names_in, on_disk
 from mimi_lightning.errors import DatasetError
 
 # What systems leave in folders: macOS a companion of every file, `._img1.bmp`, and Windows its thumbnails.
@@ -33,8 +35,7 @@ def list_pictures(folder: Path) -> list[str]:
     """List the names of the pictures in a directory in natural order (img2 before img10)."""
     if not folder.is_dir():
         raise DatasetError(f"There is no folder of pictures {folder}.")
-    names = [path.name for path in folder.iterdir() if path.suffix.lower() in PICTURES and not is_leaving(path.name)]
-    return sorted(names, key=_natural)
+    return sorted(filter(_is_picture, names_in(folder)), key=_natural)
 
 
 def match_pictures(labels: Path, folder: Path, labelled: Collection[str], found: Collection[str]) -> None:
@@ -70,6 +71,8 @@ def leaves_folder(folder: Path, names: Iterable[str]) -> dict[str, bool]:
         folder: a dataset's folder; may be a link itself.
         names: paths relative to it; need not exist.
     """
+    if not on_disk(folder):  # storages have no links
+        return {name: name.startswith("/") or posixpath.normpath(name).split("/")[0] == ".." for name in names}
     root = os.path.realpath(folder)
     parents: dict[str, str] = {}
 
@@ -83,6 +86,10 @@ def leaves_folder(folder: Path, names: Iterable[str]) -> dict[str, bool]:
         return os.path.isabs(name) or not os.path.normpath(path).startswith(root + os.sep)
 
     return {name: leaves(name) for name in names}
+
+
+def _is_picture(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in PICTURES and not is_leaving(name)
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

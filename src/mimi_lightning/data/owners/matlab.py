@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from scipy.io import loadmat
 
+from mimi_lightning.data.places import readable
 from mimi_lightning.errors import DatasetError
 
 
@@ -21,7 +22,7 @@ def read_vector(path: Path, name: str) -> np.ndarray:
         DatasetError: the file cannot be read or has no such variable.
     """
     try:
-        variables = loadmat(path, squeeze_me=True)
+        variables = loadmat(readable(path), squeeze_me=True)
     except Exception as error:  # SciPy raises many kinds for a damaged file
         raise DatasetError(f"{path} cannot be read as a MATLAB file ({error}).") from error
     if name not in variables:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import os
 import re
 from pathlib import Path
 from string import Formatter
@@ -13,6 +12,7 @@ import pandas as pd
 from mimi_lightning.data.names import Folder
 from mimi_lightning.data.owners.folder import label_file
 from mimi_lightning.data.owners.sheets import read_csv, read_sheet
+from mimi_lightning.data.places import NOWHERE, file_facts
 from mimi_lightning.errors import DatasetError
 
 COLUMNS = ("image", "mos", "std", "reference", "distortion", "level", "scenes", "part")
@@ -46,9 +46,10 @@ def read(folder: Path, *, file: str, **columns: str | int) -> pd.DataFrame:
     if "part" in rows:
         rows["part"] = rows["part"].str.lower().replace({"training": "train", "validation": "val", "valid": "val"})
     find = Folder(folder).find
-    for image in rows["image"]:
-        found = find(str(image))
-        if found is None or not os.path.isfile(f"{folder}/{found}"):
+    found = [find(str(image)) for image in rows["image"]]
+    facts = file_facts([f"{folder}/{name}" for name in found])
+    for image, name, fact in zip(rows["image"], found, facts, strict=True):
+        if name is None or fact == NOWHERE:
             raise DatasetError(f"{folder / file} labels {image}, but there is no such file in {folder}.")
     return rows
 
@@ -103,7 +104,7 @@ def _encoding(path: Path) -> str:
 
 
 def _separator(path: Path, encoding: str) -> str:
-    with open(path, encoding=encoding, errors="replace") as file:
+    with path.open(encoding=encoding, errors="replace") as file:
         line = file.readline()
     if separator := next((separator for separator in "\t;" if separator in line), None):
         return separator
