@@ -83,7 +83,8 @@ class StoredPixels:
         """Bytes of the file, or a DatasetError that names it when the storage does not give them."""
         where = place(self.address)
         try:
-            return np.frombuffer(bytearray(where.fs.cat_file(where.path, span.start, span.stop)), np.uint8)
+            found = where.fs.cat_file(where.path, start=span.start, end=span.stop)
+            return np.frombuffer(bytearray(found), np.uint8)
         except Exception as error:  # each storage has its own kinds
             raise DatasetError(f"The cache {where} cannot be read: {error}") from error
 
