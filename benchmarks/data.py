@@ -1,15 +1,16 @@
-"""The training loader against a plain formulation of the same work, and the speed of `data check`.
+"""The training loader against a plain formulation of the same work, the cores that feed a GPU, and building the cache.
 
 The plain one is the textbook's: for every image PIL open, convert, resize, random crop, flip, ToTensor, Normalize. Both
 read the same files in the same process with one thread, KonIQ-like JPEGs of 1024x768 and KADID-like PNGs of 512x384
 cut from real photographs. In ours normalisation belongs to the network, on its device; what it costs on this CPU is
-told beside.
+told beside. How fast `data check` reads is told as well.
 
     python benchmarks/data.py [--photos DIR]
 """
 
 import argparse
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
@@ -28,10 +29,11 @@ from torchvision import transforms
 from mimi_lightning.data.cache import CachedImages
 from mimi_lightning.data.cache_build import open_cache
 from mimi_lightning.data.check import read_digest
-from mimi_lightning.data.datamodule import ImageRows, collate
+from mimi_lightning.data.datamodule import ImageRows, View, collate
 from mimi_lightning.data.decode import read_image
 from mimi_lightning.data.images import ImageFiles, TrainView, mirror
 from mimi_lightning.data.miniature.contents import list_photos
+from mimi_lightning.data.patches import TrainPatches
 from mimi_lightning.data.sampling import MixedBatchSampler
 from mimi_lightning.progress import in_threads
 
@@ -39,6 +41,9 @@ RESIZE, CROP, BATCH = 512, 384, 32
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 KINDS = {"koniq": ((1024, 768), ".jpg", {"quality": 95}), "kadid": ((512, 384), ".png", {})}
 ROWS = (100, 100_000)  # of small and large datasets, for memory
+CROPS = TrainView(RESIZE, CROP)
+# Of each view, pictures a second that train one H100, an estimate: ResNet34 at 384, CLIP's image tower at 23 ms for 48.
+VIEWS = {"crops of 384": (CROPS, 2500), "3 patches of 224": (TrainPatches(768, 3), 2087)}
 
 
 class PlainDataset(Dataset):
@@ -90,9 +95,11 @@ def write_pictures(folder: Path, photos: list[Image.Image], kind: str, number: i
     return paths
 
 
-def our_loader(images: ImageFiles | CachedImages, workers: int = 0, steps: int | None = None) -> DataLoader:
+def our_loader(
+    images: ImageFiles | CachedImages, workers: int = 0, steps: int | None = None, view: View = CROPS
+) -> DataLoader:
     count = len(images)
-    rows = ImageRows(images, {"mos": np.full(count, 0.5)}, TrainView(RESIZE, CROP))
+    rows = ImageRows(images, {"mos": np.full(count, 0.5)}, view)
     sampler = MixedBatchSampler({"a": range(count)}, {"a": BATCH}, seed=0, steps=steps)
     return DataLoader(rows, batch_sampler=sampler, collate_fn=collate, num_workers=workers)
 
@@ -162,11 +169,13 @@ def measure(folder: Path, photos: list[Image.Image], number: int, repeats: int) 
     checks = Table(title="Reading pictures as `data check` does, images/s of one core", title_justify="left")
     for heading in ("", "decode only", "decode and hash", f"10,000 images on {os.cpu_count()} cores, extrapolated"):
         checks.add_column(heading, justify="right" if heading else "left")
+    cores = Table(title="Cores that feed one H100, while the cache is built and after", title_justify="left")
+    for heading in ("", "pictures/s", "files: of a core", "cores", "cached: of a core", "cores", "built", "decoded"):
+        cores.add_column(heading, justify="right" if heading else "left")
     for kind in KINDS:
         paths = write_pictures(folder, photos, kind, number)
-        files = ImageFiles(paths, RESIZE)
-        table = pd.DataFrame({"dataset": kind, "image": [path.name for path in paths]})
-        cached = open_cache(table, folder, {kind: kind}, files, folder / "cache")
+        cached = build_cache(folder, kind, paths, RESIZE)
+        files = cached.files
         rates = {
             "plain": rate(lambda p=paths: plain_loader(p), number, repeats),
             "files": rate(lambda f=files: mirrored(our_loader(f)), number, repeats),
@@ -191,14 +200,40 @@ def measure(folder: Path, photos: list[Image.Image], number: int, repeats: int) 
         check = rate(lambda p=paths: in_threads(read_digest, p, "", visible=False), number, repeats)
         seconds = 10_000 / check / os.cpu_count()
         checks.add_row(f"{kind}-like", f"{decode:.0f}/s", f"{check:.0f}/s", f"{seconds:.0f} s")
+        feed_gpu(cores, folder, kind, paths, repeats)
     memory = Table(title="Peak memory of one worker, MB of its own", title_justify="left")
     for heading in ("", *(f"{rows:,} rows" for rows in ROWS)):
         memory.add_column(heading, justify="right" if heading else "left")
     many = [repeat_rows(cached, rows) for rows in ROWS]
     memory.add_row("cached", *(f"{worker_memory(images, 400):.0f}" for images in many))
     memory.add_row("files", *(f"{worker_memory(images.files, 12):.0f}" for images in many))
-    for shown in (speed, memory, checks):
+    for shown in (speed, cores, memory, checks):
         Console(width=140).print(shown)
+
+
+def build_cache(folder: Path, kind: str, paths: list[Path], resize: int) -> CachedImages:
+    table = pd.DataFrame({"dataset": kind, "image": [path.name for path in paths]})
+    return open_cache(table, folder, {kind: kind}, ImageFiles(paths, resize), folder / "cache")
+
+
+def feed_gpu(cores: Table, folder: Path, kind: str, paths: list[Path], repeats: int) -> None:
+    """Rows of how many cores read what one GPU trains on, and how fast the cache is built beside decoding alone."""
+    decoded = rate(lambda: in_threads(read_image, paths, "", visible=False), len(paths), repeats)
+    for name, (view, wanted) in VIEWS.items():
+
+        def build(resize: int = view.resize) -> Iterator[None]:
+            shutil.rmtree(folder / "cache", ignore_errors=True)
+            build_cache(folder, kind, paths, resize)
+            yield
+
+        built = rate(build, len(paths), repeats)
+        cached = build_cache(folder, kind, paths, view.resize)
+        reads = [
+            rate(lambda i=images, v=view: mirrored(our_loader(i, view=v)), len(paths), times * repeats)
+            for images, times in ((cached.files, 1), (cached, 10))
+        ]
+        figures = [figure for read in reads for figure in (f"{read:,.0f}", f"[bold]{wanted / read:.1f}[/bold]")]
+        cores.add_row(f"{kind}-like, {name}", f"{wanted:,}", *figures, f"{built:.0f}/s", f"{decoded:.0f}/s")
 
 
 def from_worker(loader: DataLoader, seconds: float = 4.0) -> float:
