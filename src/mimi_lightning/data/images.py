@@ -74,9 +74,12 @@ class PictureInMemory:
 
     def window(self, box: Box) -> torch.Tensor:
         """Pixels of a box as uint8 [3, height, width]."""
+        image = resize_window(self.image, self.size, box)
+        planes = np.empty((3, image.height, image.width), np.uint8)
         # Band by band: turning interleaved pixels into planes takes torch more than twice as long.
-        bands = resize_window(self.image, self.size, box).split()
-        return torch.from_numpy(np.stack([np.asarray(band) for band in bands]))
+        for plane, band in zip(planes, image.split(), strict=True):
+            plane[:] = np.asarray(band)
+        return torch.from_numpy(planes)
 
 
 class DecodedPicture(PictureInMemory):
@@ -111,18 +114,23 @@ def resize_window(image: Image.Image, size: Size, box: Box) -> Image.Image:
         box: the window, in pixels of the resized picture.
     """
     if image.size == size:
-        return image.crop(box)
+        return _crop(image, box)
     (width, height), (left, top, right, bottom) = image.size, box
     x0, x1 = _exact_span(width, size[0], left, right)
     y0, y1 = _exact_span(height, size[1], top, bottom)
     scale = height / size[1]
     reach = max(1.0, scale) + 1  # of the filter, and a pixel for the rounding of its bounds
     first, last = max(0, math.floor(y0 * scale - reach)), min(height, math.ceil(y1 * scale + reach))
-    rows = image if last - first == height else image.crop((0, first, width, last))
+    rows = _crop(image, (0, first, width, last))
     columns = (x0 * width / size[0], 0, x1 * width / size[0], last - first)
-    rows = rows.resize((x1 - x0, last - first), BILINEAR, columns).crop((left - x0, 0, right - x0, last - first))
+    rows = _crop(rows.resize((x1 - x0, last - first), BILINEAR, columns), (left - x0, 0, right - x0, last - first))
     lines = (0, y0 * height / size[1] - first, right - left, y1 * height / size[1] - first)
-    return rows.resize((right - left, y1 - y0), BILINEAR, lines).crop((0, top - y0, right - left, bottom - y0))
+    return _crop(rows.resize((right - left, y1 - y0), BILINEAR, lines), (0, top - y0, right - left, bottom - y0))
+
+
+def _crop(image: Image.Image, box: Box) -> Image.Image:
+    """A window of a picture; all of it is not copied."""
+    return image if box == (0, 0, *image.size) else image.crop(box)
 
 
 def _exact_span(length: int, resized: int, first: int, last: int) -> tuple[int, int]:
