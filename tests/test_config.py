@@ -160,6 +160,8 @@ def test_without_an_experiment_partitions_are_generated(checked):
         ("trainer.precision=bf16-true", "choose 16-mixed"),
         ("dataset=[]", "The mix is empty"),
         ("paths.datasets=/nowhere/at/all", "There is no folder /nowhere/at/all"),
+        ("paths.datasets=memory://nowhere", "There is no folder memory://nowhere"),
+        ("paths.outputs=s3://bucket/runs", "paths.outputs=s3://bucket/runs: expected a folder on a disk"),
         ("datasets.live.folder=elsewhere", r"live: .*elsewhere \(from https://live"),
         ("paths.run=${paths.rum}", "cannot be resolved"),
         ("view.train.crop=big", "view.train.crop=big: expected a whole number, 32 or more"),

@@ -108,12 +108,14 @@ def rules(datasets: Iterable[str], splits: range, protocols: Iterable[str], epoc
     figures = [f"val/srcc_{name}" for name in ("weighted", "mean", *datasets)]
     figures += ["val/scene_accuracy", "val/distortion_accuracy"]
     folder = Rule(lambda value: isinstance(value, str) and value.strip() != "", "expected a folder.")
+    disk = Rule(lambda value: folder.allows(value) and "://" not in value, "expected a folder on a disk.")
     below = Rule(_below, "expected a folder's name, which leads nowhere else: not absolute, and without `..`.")
     share = Rule(_share, "expected a whole number, 1 or more, or a share of all, up to 1.0, or null.")
     return {
         "name": below,
         "backbone.name": below,
         "paths.*": folder,
+        **dict.fromkeys(("paths.miniature", "paths.outputs", "paths.run"), disk),
         "split": whole(splits.start, splits[-1]),
         "seed": whole(0, 2**32 - 1),
         "monitor": Rule(

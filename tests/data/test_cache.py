@@ -62,6 +62,21 @@ def test_pixels_are_those_of_the_files_bit_for_bit(root):
             assert torch.equal(view(cached[row], seed), view(files[row], seed))
 
 
+def test_pictures_too_small_to_be_shrunk_are_taken_from_a_larger_cache(root, monkeypatch):
+    Image.radial_gradient("L").resize((60, 70)).convert("RGB").save(root / "set" / "5.png")
+    alone = build(root)
+    larger = ensure(root / "larger" / "set-80.pixels", root / "set", images(root), 80)
+    Image.new("RGB", (64, 70), (1, 2, 3)).save(root / "set" / "2.png")  # too late for the larger one
+    decoded = []
+    load = ImageFiles.__getitem__
+    monkeypatch.setattr(ImageFiles, "__getitem__", lambda self, row: decoded.append(row) or load(self, row))
+    beside = ensure(root / "beside" / "set-64.pixels", root / "set", images(root), RESIZE, larger)
+    assert sorted(decoded) == [0, 1, 2, 3, 4]
+    assert beside.read(beside.images["2.png"])[:, 5, 5].tolist() == [1, 2, 3]
+    for image in ("0.png", "5.png"):
+        assert np.array_equal(beside.read(beside.images[image]), alone.read(alone.images[image]))
+
+
 def test_it_is_built_once(root):
     first = build(root).built
     assert build(root).built == first

@@ -38,7 +38,12 @@ console = Console(stderr=True)
 
 
 def open_cache(
-    table: pd.DataFrame, root: Path, folders: Mapping[str, str], files: ImageFiles, store: Path
+    table: pd.DataFrame,
+    root: Path,
+    folders: Mapping[str, str],
+    files: ImageFiles,
+    store: Path,
+    larger: CachedImages | None = None,
 ) -> CachedImages:
     """Open the caches of all datasets, after building what is missing, cut off or out of date.
 
@@ -50,19 +55,21 @@ def open_cache(
         folders: folder of each dataset below the root.
         files: the pictures by row, undecoded.
         store: folder of the caches.
+        larger: the same pictures, shrunk to a larger size; those too small for either are not decoded again.
 
     Raises:
         DatasetError: the store cannot be written or has no room; what was there before remains.
     """
     parts = []
-    for dataset, rows in table.groupby("dataset", sort=True):
+    for number, (dataset, rows) in enumerate(table.groupby("dataset", sort=True)):
         images, folder = rows["image"].tolist(), root / folders[dataset]
         path = store / f"{dataset}-{files.resize}.pixels"
-        parts.append((ensure(path, folder, images, files.resize), rows.index.to_numpy(), images))
+        cache = ensure(path, folder, images, files.resize, larger.caches[number] if larger else None)
+        parts.append((cache, rows.index.to_numpy(), images))
     return CachedImages(files, parts)
 
 
-def ensure(path: Path, folder: Path, images: Sequence[str], resize: int) -> PixelFile:
+def ensure(path: Path, folder: Path, images: Sequence[str], resize: int, larger: PixelFile | None = None) -> PixelFile:
     """Open one cache, after building it when it does not hold these images as they are now.
 
     Args:
@@ -70,11 +77,12 @@ def ensure(path: Path, folder: Path, images: Sequence[str], resize: int) -> Pixe
         folder: folder of the dataset.
         images: paths relative to the folder.
         resize: short side of a picture in pixels, at most.
+        larger: a cache of the same images as they are now, of a larger size.
 
     Raises:
         DatasetError: as `open_cache`.
     """
-    wanted = Wanted(images, ImageFiles([f"{folder}/{image}" for image in images], resize))
+    wanted = Wanted(images, ImageFiles([f"{folder}/{image}" for image in images], resize), larger)
     if not on_disk(path):
         return _open_stored(path, wanted)
     cache = wanted.current(path)
@@ -112,10 +120,11 @@ class Wanted:
     Args:
         images: paths relative to the dataset's folder.
         files: the same images, undecoded.
+        larger: a cache of them as they are now, of a larger size.
     """
 
-    def __init__(self, images: Sequence[str], files: ImageFiles) -> None:
-        self.images, self.files = images, files
+    def __init__(self, images: Sequence[str], files: ImageFiles, larger: PixelFile | None = None) -> None:
+        self.images, self.files, self.larger = images, files, larger
         self.settings = {"recipe": RECIPE, "pillow": PIL.__version__, "resize": files.resize}
         self.facts = file_facts(files.paths)
 
@@ -136,6 +145,13 @@ class Wanted:
         if entry is None or (entry.bytes, entry.mtime) != self.facts[row]:
             return None
         return entry if cache.settings == self.settings or is_plain(place(self.files.paths[row])) else None
+
+    def unshrunk(self, row: int) -> Entry | None:
+        """Entry of an image in the larger cache, if it is too small to be shrunk for either."""
+        entry = self.larger.images.get(self.images[row]) if self.larger else None
+        if entry is None or (entry.bytes, entry.mtime) != self.facts[row]:
+            return None
+        return entry if 0 < min(entry.height, entry.width) <= self.files.resize else None
 
     def all_found(self, cache: PixelFile | None) -> bool:
         """Whether a cache holds every image as it is now."""
@@ -173,6 +189,8 @@ def _load(wanted: Wanted, old: PixelFile | None, row: int) -> np.ndarray:
     """Planes of a picture, uint8 [3, height, width]; of height 0 if it cannot be decoded."""
     if entry := wanted.found(old, row):
         return old.read(entry)
+    if entry := wanted.unshrunk(row):
+        return wanted.larger.read(entry)
     try:
         picture = wanted.files[row]
     except DatasetError:

@@ -187,7 +187,10 @@ class MixedDataModule(lightning.LightningDataModule):
             "dataset": self.table["dataset"].map(self.names.index).to_numpy(),
             **(self.labels(self.table) if self.labels else {}),
         }
-        self.images = {resize: self._images(resize) for resize in {self.train_view.resize, self.test_view.resize}}
+        self.images: dict[int, Images] = {}
+        # The larger first: its cache serves the other one.
+        for resize in sorted({self.train_view.resize, self.test_view.resize}, reverse=True):
+            self.images[resize] = self._images(resize)
 
     def _assign_parts(self, table: pd.DataFrame) -> pd.DataFrame:
         folders = {name: d["folder"] for name, d in self.datasets.items()}
@@ -300,7 +303,10 @@ class MixedDataModule(lightning.LightningDataModule):
         roots = {name: str(self.root / folder) for name, folder in folders.items()}
         rows = zip(self.table["dataset"], self.table["image"], strict=True)
         files = ImageFiles([f"{roots[dataset]}/{image}" for dataset, image in rows], resize)
-        return open_cache(self.table, self.root, folders, files, self.cache) if self.cache else files
+        if not self.cache:
+            return files
+        larger = next(iter(self.images.values()), None)
+        return open_cache(self.table, self.root, folders, files, self.cache, larger)
 
     def loader(self, view: View, sampler: Sampler[list[Draw]], kind: type[DataLoader] = DataLoader) -> DataLoader:
         """Batches of what a sampler draws, as a view shows them; of frozen features where they are kept."""

@@ -131,9 +131,10 @@ def keep_features(
         ConfigError: something learns before the features.
         DatasetError: an image that cannot be read, or a store that cannot be written.
     """
-    store, network = place(settings["data"]["feature_store"]), fingerprint(regressor, settings["backbone"])
+    store = place(settings["data"]["feature_store"])
     if not on_disk(store):
         raise DatasetError(f"Features are mapped into memory, not from {store}. Set data.feature_store=DIR on a disk.")
+    network = fingerprint(regressor, settings["backbone"])
     training = regressor.training
     regressor.eval().to(device)
     numbers = data.facts["dataset"]
