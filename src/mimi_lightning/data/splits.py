@@ -216,6 +216,6 @@ def _write(table: pd.DataFrame, path: Path) -> None:
             file.write(HASH_LINE + hashlib.sha256(body.encode()).hexdigest() + "\n" + body)
     except OSError as error:
         raise DatasetError(
-            f"The partition cannot be stored in {path.parent}: {error.strerror}.\n"
+            f"The partition cannot be stored in {path.parent}: {error.strerror or error}.\n"
             "Set splits.store=DIR to a folder of yours."
         ) from error
