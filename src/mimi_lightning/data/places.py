@@ -24,7 +24,7 @@ from mimi_lightning.errors import ConfigError
 EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}  # protocols, and the extra that brings what they need
 TIMES = ("LastModified", "updated", "last_modified", "mtime", "created")  # what storages call the time of an object
 HEADER = 2**16  # bytes that are read at once of an object whose header alone is wanted
-TOGETHER = 64  # files of a disk that one thread asks for
+TOGETHER = 256  # files of a disk that one thread asks for
 NOWHERE = (-1, 0)  # size and time of a file that is not there
 
 
