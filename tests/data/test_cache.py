@@ -63,7 +63,7 @@ def test_pixels_are_those_of_the_files_bit_for_bit(root):
 
 
 def test_pictures_too_small_to_be_shrunk_are_taken_from_a_larger_cache(root, monkeypatch):
-    Image.radial_gradient("L").resize((60, 70)).convert("RGB").save(root / "set" / "5.png")
+    Image.radial_gradient("L").resize((64, 70)).convert("RGB").save(root / "set" / "5.png")
     alone = build(root)
     larger = ensure(root / "larger" / "set-80.pixels", root / "set", images(root), 80)
     Image.new("RGB", (64, 70), (1, 2, 3)).save(root / "set" / "2.png")  # too late for the larger one

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from mimi_lightning.data.places import header, readable
+from mimi_lightning.data.places import header, reached, readable
 from mimi_lightning.errors import DatasetError
 
 GROUND = (128, 128, 128)  # what shows through where a picture is transparent
@@ -59,7 +59,7 @@ def image_size(path: Path) -> tuple[int, int]:
         DatasetError: the file is missing or no picture; names the path.
     """
     try:
-        with Image.open(header(path)) as image:
+        with reached(path), Image.open(header(path)) as image:
             return image.size[::-1] if _orientation(image) in LYING else image.size
     except _UNREADABLE as error:
         raise _explained(path, error) from error
@@ -68,7 +68,7 @@ def image_size(path: Path) -> tuple[int, int]:
 def is_plain(path: Path) -> bool:
     """Whether a picture is opaque and upright RGB by its header, so that it is passed on as its decoder gives it."""
     try:
-        with Image.open(header(path)) as image:
+        with reached(path), Image.open(header(path)) as image:
             return image.mode == "RGB" and not image.has_transparency_data and _orientation(image) not in TURNS
     except _UNREADABLE:
         return False

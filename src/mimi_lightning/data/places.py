@@ -93,11 +93,8 @@ def readable(file: Path) -> Path | BytesIO:
 
 
 def header(file: Path) -> Path | IO[bytes]:
-    """As `readable`, for who wants the first bytes alone."""
-    if on_disk(file):
-        return file
-    with reached(file):
-        return file.open("rb", block_size=HEADER)
+    """What a library reads a file from that wants its first bytes alone: the path on a disk, or an open object."""
+    return file if on_disk(file) else file.open("rb", block_size=HEADER)
 
 
 def is_file(address: str) -> bool:
