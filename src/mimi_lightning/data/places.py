@@ -131,15 +131,15 @@ def file_facts(addresses: Sequence[str]) -> list[tuple[int, int]]:
 
 
 def _facts_on_disk(paths: Sequence[str]) -> list[tuple[int, int]]:
-    found = []
-    for path in paths:
-        try:
-            facts = os.stat(path)
-        except OSError:
-            facts = None
-        there = facts and stat.S_ISREG(facts.st_mode)
-        found.append((facts.st_size, facts.st_mtime_ns) if there else NOWHERE)
-    return found
+    return [_fact_on_disk(path) for path in paths]
+
+
+def _fact_on_disk(path: str) -> tuple[int, int]:
+    try:
+        facts = os.stat(path)
+    except OSError:
+        return NOWHERE
+    return (facts.st_size, facts.st_mtime_ns) if stat.S_ISREG(facts.st_mode) else NOWHERE
 
 
 def _facts_in_storage(folder: str) -> dict[str, tuple[int, int]]:
