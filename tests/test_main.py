@@ -85,7 +85,8 @@ def test_a_verb_leads_to_the_toolbox(tmp_path):
     assert "--photos" in done.stdout
 
 
-def test_several_splits_run_one_after_the_other(tmp_path, miniature, fast):
+def test_several_splits_run_one_after_the_other_and_import_what_they_need(tmp_path, miniature, fast, monkeypatch):
+    monkeypatch.setenv("PYTHONPROFILEIMPORTTIME", "1")  # tells on stderr what is imported
     paths = [f"paths.datasets={miniature}", "splits.store=splits"]
     done = mimi("-m", "split=1,2", *fast, *paths, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -94,6 +95,9 @@ def test_several_splits_run_one_after_the_other(tmp_path, miniature, fast):
     assert set(tables[1]["split"]) == {2}
     assert set(tables[0]["image"]) != set(tables[1]["image"])
     assert (tmp_path / "outputs/mimi/report/report.md").is_file()
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "torch" in imported
+    assert not imported & {"timm", "wandb", "open_clip", "sklearn", "upath"}
 
 
 def test_a_folder_of_another_run_is_left_as_it_is(tmp_path, miniature):
