@@ -14,7 +14,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from omegaconf import DictConfig, OmegaConf
 
-from mimi_lightning import slurm
+from mimi_lightning import machine, slurm
 from mimi_lightning.callbacks import Bar
 from mimi_lightning.data.datamodule import MixedDataModule
 from mimi_lightning.data.features import keep_features
@@ -57,6 +57,7 @@ def train(cfg: DictConfig) -> None:
     settings: Settings = OmegaConf.to_container(cfg, resolve=True)
     check_freeze(settings["init"], settings["freeze"])
     run = RunFolder(Path(settings["paths"]["run"]))
+    settings = machine.settle(settings, run)
     try:
         with quiet(), slurm.warned(), run.held() if leads() else nullcontext():
             if leads():
@@ -82,6 +83,8 @@ def _run(run: RunFolder, settings: Settings) -> None:
     model = make_model(settings, data, old)
     model.configure_optimizers()  # which refuses rates and schedules that make no sense
     trainer = _make_trainer(run, settings)
+    if settings["trainer"]["compile"]:
+        model.regressor.compile(backend=machine.compile_or_not)
     if leads():  # not before: a combination of parts that is refused leaves nothing of itself
         run.record(settings, data.table[["dataset", "image", "part", "mos"]])
     if settings["data"]["features"]:
@@ -157,15 +160,25 @@ def _make_trainer(run: RunFolder, settings: Settings) -> lightning.Trainer:
         enable_version_counter=False,
     )
     last = LastState(run.last, settings["checkpoint"]["every_minutes"])
-    bar = [Bar()] if settings["trainer"].get("enable_progress_bar", True) else []
+    arguments = {key: value for key, value in settings["trainer"].items() if key != "compile"}
+    kernels = [] if arguments["deterministic"] else [machine.FixedShapes()]
+    bar = [Bar()] if arguments.get("enable_progress_bar", True) else []
     try:
         return lightning.Trainer(
-            **settings["trainer"],
+            **arguments,
             default_root_dir=run.path,
             logger=[CSVLogger(run.path, name="logs"), *_build_all(settings["logger"], Logger)],
             plugins=[WholeCheckpoints()],
             # Testing takes the best weights of the first.
-            callbacks=[best, last, *bar, Relocation(), Refit(), *_build_all(settings.get("callbacks", {}), Callback)],
+            callbacks=[
+                best,
+                last,
+                *bar,
+                *kernels,
+                Relocation(),
+                Refit(),
+                *_build_all(settings.get("callbacks", {}), Callback),
+            ],
             use_distributed_sampler=False,  # the project's samplers know their rank
             enable_model_summary=False,
         )
