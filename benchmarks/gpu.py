@@ -107,7 +107,7 @@ def measure(settings: dict[str, Any], precision: str, accelerator: str, steps: i
         precision=precision.partition(",")[0],
         max_epochs=1,
         limit_train_batches=steps,
-        callbacks=[clock] if exact else [clock, FixedShapes()],
+        callbacks=[clock, FixedShapes(search=not exact, compiled=precision == COMPILED)],
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,

@@ -92,13 +92,20 @@ def test_a_run_keeps_the_precision_that_it_was_begun_with(settings, processor, t
     assert machine.settle(settings, RunFolder(tmp_path))["trainer"]["precision"] == "bf16-mixed"
 
 
-def test_cudnn_searches_for_crops_alone(monkeypatch):
+HOOKS = ("train_epoch_start", "validation_start", "validation_end", "test_start", "test_end")
+
+
+@pytest.mark.parametrize(("search", "compiled"), [(True, False), (False, True)])
+def test_crops_alone_are_searched_and_compiled_for(monkeypatch, search, compiled):
+    stances, searches = [], []
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
-    callback, searches = machine.FixedShapes(), []
-    for hook in ("train_epoch_start", "validation_start", "validation_end", "fit_end"):
-        getattr(callback, f"on_{hook}")(None, None)
+    monkeypatch.setattr(torch.compiler, "set_stance", stances.append)
+    shapes = machine.FixedShapes(search, compiled)
+    for hook in HOOKS:
+        getattr(shapes, f"on_{hook}")(None, None)
         searches.append(torch.backends.cudnn.benchmark)
-    assert searches == [True, False, True, False]
+    assert searches == [search, False, search, False, False]
+    assert stances == (["default", "force_eager", "default", "force_eager", "default"] if compiled else [])
 
 
 def test_what_cannot_be_compiled_runs_as_it_is_and_that_is_said(monkeypatch):

@@ -23,11 +23,10 @@ BFLOAT, HALF, FULL = "bf16-mixed", "16-mixed", "32-true"
 def settle(settings: Settings, run: RunFolder) -> Settings:
     """Choose what the configuration leaves to the machine, and say so in a line.
 
-    Precision `auto` is that of the run where one was begun, for another would change its figures. A new one gets bfloat16
-    where the hardware multiplies it (processors with AMX or AVX512-BF16, GPUs from Ampere on), float16 on older GPUs,
-    float32 elsewhere. Only backbones compute in it: poolings, heads, mappers and scores are float32 whatever is chosen.
-
-    With `auto`, an optimiser that can takes its step in one pass (`fused`), too, which rounds otherwise.
+    Precision `auto` is that of the run where one was begun, for another would change its figures. A new one gets
+    bfloat16 where the hardware multiplies it (processors with AMX or AVX512-BF16, GPUs from Ampere on), float16 on
+    older GPUs, float32 elsewhere. Only backbones compute in it: poolings, heads, mappers and scores are float32 whatever
+    is chosen. With `auto`, an optimiser that can takes its step in one pass, too (`fused`).
 
     Args:
         settings: resolved configuration.
@@ -81,21 +80,38 @@ def _multiplies_bfloat16() -> bool:
 
 
 class FixedShapes(Callback):
-    """Lets cuDNN search for the fastest convolutions while crops have one shape; whole pictures have many, each searched."""
+    """What pays for crops, which have one shape, and costs for whole pictures, which have many.
+
+    Args:
+        search: whether cuDNN searches for the fastest convolutions of a shape, which may round otherwise each time.
+        compiled: whether the network is compiled, anew for each shape.
+    """
+
+    def __init__(self, search: bool, compiled: bool) -> None:
+        self.search, self.compiled = search, compiled
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Search."""
-        torch.backends.cudnn.benchmark = True
+        """Crops come."""
+        self._set(fixed=True)
 
     def on_validation_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Do not."""
+        """Whole pictures come."""
+        self._set(fixed=False)
+
+    on_validation_end, on_test_start = on_train_epoch_start, on_validation_start
+
+    def on_fit_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Leave the process as it was."""
         torch.backends.cudnn.benchmark = False
+        if self.compiled:
+            torch.compiler.set_stance("default")
 
-    on_fit_end = on_validation_start
+    on_test_end = on_fit_end
 
-    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Search again, where an epoch is validated more than once."""
-        torch.backends.cudnn.benchmark = True
+    def _set(self, fixed: bool) -> None:
+        torch.backends.cudnn.benchmark = self.search and fixed
+        if self.compiled:
+            torch.compiler.set_stance("default" if fixed else "force_eager")
 
 
 def compile_or_not(graph: fx.GraphModule, inputs: list[Tensor]) -> Callable[..., Any]:

@@ -160,8 +160,8 @@ def _make_trainer(run: RunFolder, settings: Settings) -> lightning.Trainer:
         enable_version_counter=False,
     )
     last = LastState(run.last, settings["checkpoint"]["every_minutes"])
-    arguments = {key: value for key, value in settings["trainer"].items() if key != "compile"}
-    kernels = [] if arguments["deterministic"] else [machine.FixedShapes()]
+    arguments = dict(settings["trainer"])
+    shapes = machine.FixedShapes(search=not arguments["deterministic"], compiled=arguments.pop("compile"))
     bar = [Bar()] if arguments.get("enable_progress_bar", True) else []
     try:
         return lightning.Trainer(
@@ -174,7 +174,7 @@ def _make_trainer(run: RunFolder, settings: Settings) -> lightning.Trainer:
                 best,
                 last,
                 *bar,
-                *kernels,
+                shapes,
                 Relocation(),
                 Refit(),
                 *_build_all(settings.get("callbacks", {}), Callback),
