@@ -34,8 +34,8 @@ from mimi_lightning.run_folder import RunFolder, Settings
 from mimi_lightning.specs import build, find_class
 from mimi_lightning.start import check_freeze, refuse_seen, start_from
 
-# Keys of `data` that the data module is not told: datasets refer to the first, the others are `keep_features`'s.
-ELSEWHERE = ("quota", "features", "views", "feature_store")
+# Keys of `data` that the data module is not told: datasets refer to the first, the last are `keep_features`'s.
+ELSEWHERE = ("quota", "quota_scope", "features", "views", "feature_store")
 
 # Groups of which a model is made, beside its backbone.
 PARTS = ("mapper", "gauge", "labels", "objective", "tasks", "optimizer", "scheduler")
@@ -83,6 +83,8 @@ def _run(run: RunFolder, settings: Settings) -> None:
     model = make_model(settings, data, old)
     model.configure_optimizers()  # which refuses rates and schedules that make no sense
     trainer = _make_trainer(run, settings)
+    if settings["data"]["quota_scope"] == "global":
+        data.share_quota(trainer.world_size, model.objective.pictures)
     if settings["trainer"]["compile"]:
         model.regressor.compile(backend=machine.compile_or_not)
     if leads():  # not before: a combination of parts that is refused leaves nothing of itself
