@@ -41,8 +41,8 @@ format: $(BIN)/.dev ## Mend style
 bench: $(BIN)/.dev ## Time all benchmarks, each side by side with its plain formulation, into benchmarks/results.json (an hour)
 	$(BIN)/python -m benchmarks $(ARGS)
 
-bench-compare: $(BIN)/.dev ## Hold two files of results against each other: A=old.json B=new.json
-	$(BIN)/python -m benchmarks.compare $(A) $(or $(B),benchmarks/results.json)
+bench-compare: $(BIN)/.dev ## Hold two files of results against each other: A=old.json B=new.json (those of the last two times)
+	$(BIN)/python -m benchmarks.compare $(or $(A),benchmarks/results.former.json) $(or $(B),benchmarks/results.json)
 
 bench-mapper: ## Time the mapper against its plain formulation
 bench-mappers: ## Time a training step of every mapper beside MINN's

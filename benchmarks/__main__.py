@@ -57,21 +57,25 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)} (all)")
     parser.add_argument("--out", type=Path, default=RESULTS, help="(benchmarks/results.json)")
     parser.add_argument("--quick", action="store_true", help="small sizes, to see whether all run")
-    parser.add_argument("--repeats", help="timed calls of each side")
+    parser.add_argument("--repeats", type=int, help="timed calls of each side")
     arguments = parser.parse_args()
     if unknown := {*arguments.names} - {*BENCHMARKS}:
         parser.error(f"there is no benchmark {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}.")
-    words = ["--quick"] * arguments.quick + (["--repeats", arguments.repeats] if arguments.repeats else [])
+    if not arguments.out.parent.is_dir():
+        parser.error(f"there is no folder {arguments.out.parent} for --out.")
+    words = ["--quick"] * arguments.quick + (["--repeats", str(arguments.repeats)] if arguments.repeats else [])
     if os.getloadavg()[0] > 1:
         print(f"The machine is busy (load {os.getloadavg()[0]:.1f}): these times will be distorted.")
     results = {"when": time.strftime("%Y-%m-%d %H:%M"), "quick": arguments.quick, **surroundings(), "found": {}}
-    failed = []
+    failed, out = [], arguments.out
     for name in arguments.names or BENCHMARKS:
         if (found := run(name, words)) is None:
             failed.append(name)
             continue
+        if not results["found"] and out.is_file():
+            out.replace(out.with_suffix(".former.json"))
         results["found"][name] = found
-        arguments.out.write_text(json.dumps(results, indent=1) + "\n")  # what is measured stays, whatever follows
+        out.write_text(json.dumps(results, indent=1) + "\n")  # what is measured stays, whatever follows
     if failed:
         print(f"\nNot measured: {', '.join(failed)}. Look above for what they said.", file=sys.stderr)
     return 1 if failed else 0

@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 Timed = Callable[[], float]  # does its work and says how many seconds it took
+LEAST = 5  # calls of each side, of which a median and its spread say something
 
 
 class Case(NamedTuple):

@@ -124,7 +124,7 @@ def show(title: str, seen: profile, steps: int) -> None:
     seconds = {event.key: event.cpu_time_total / 1e6 / steps for event in seen.key_averages()}
     whole = seconds[STEP]
     seconds["other"] = whole - sum(seconds.get(name, 0) for name in PARTS)
-    table = Table(title=f"{title}: {duration(whole)} a step", title_justify="left")
+    table = Table()
     for heading in ("part", "time", "share"):
         table.add_column(heading, justify="left" if heading == "part" else "right")
     for name in (*PARTS, "other"):
@@ -134,7 +134,7 @@ def show(title: str, seen: profile, steps: int) -> None:
     most = [event for event in operators if event.key.startswith("aten::")][:OPERATORS]
     said = ", ".join(f"{e.key[6:]} {e.self_cpu_time_total / 1e6 / steps / whole:.1%}" for e in most)
     console = Console(width=120)
-    console.print(table)
+    console.print(f"[bold]{title}[/bold]: {duration(whole)} a step", table, highlight=False)
     console.print(f"Operators that take most: {said}\n", highlight=False)
 
 
@@ -162,7 +162,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             seen = measure(settings, Path(folder), arguments.steps, arguments.device, 2 if arguments.quick else 24)
         images = sum(d["quota"] for d in settings["datasets"].values())
-        show(f"{experiment}, {images} images, {torch.get_num_threads()} threads", seen, arguments.steps)
+        show(f"{experiment}, {images} images, threads: {torch.get_num_threads()}", seen, arguments.steps)
 
 
 if __name__ == "__main__":

@@ -60,9 +60,10 @@ class PlainNetwork(nn.Module):
         return self.rest(self.first(pooled))[:, 0]
 
 
-def make_model(network: str) -> QualityModel:
+def make_model(network: str, *overrides: str) -> QualityModel:
     """A published variant on another backbone, with a head that was not trained."""
-    words = [f"backbone={network}", f"backbone.weights={NETWORKS[network]}", "splits=generated", "dataset=[koniq,live]"]
+    weights = NETWORKS.get(network, "none")
+    words = [f"backbone={network}", f"backbone.weights={weights}", "dataset=[koniq,live]", *overrides]
     settings = OmegaConf.to_container(config.load(words), resolve=True)
     facts = {
         name: {"range": d["range"], "labels": d["range"], "weight": 1, "size": 1}

@@ -134,7 +134,7 @@ def rules(datasets: Iterable[str], splits: range, protocols: Iterable[str], epoc
             "scores in half precision collapse; choose 16-mixed or bf16-mixed.",
         ),
         "trainer": Rule(
-            lambda trainer: not (trainer.get("sync_batchnorm") and trainer["accelerator"] == "cpu"),
+            lambda trainer: not (trainer["sync_batchnorm"] and trainer["accelerator"] == "cpu"),
             "sync_batchnorm=true needs GPUs: choose backbone.freeze=norm, or leave it false.",
         ),
         "trainer.devices": Rule(_devices, f"expected 1 to {CORES}, the cores of this machine, or -1 or auto for all."),
