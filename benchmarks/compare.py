@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.harness import Timing, duration
+from benchmarks.harness import LEAST, Timing, duration
 
 Key = tuple[str, str, str]
 SURROUNDINGS = ("processor", "cores", "versions", "quick")
@@ -27,7 +27,9 @@ def timings(results: dict[str, Any]) -> dict[Key, Timing]:
 
 
 def verdict(old: Timing, new: Timing) -> str:
-    """`faster` or `slower` where that is beyond the spread of both."""
+    """`faster` or `slower` where that is beyond the spread of both; of few calls there is none to speak of."""
+    if min(len(old.seconds), len(new.seconds)) < LEAST:
+        return ""
     if new.spread[1] < old.spread[0]:
         return "faster"
     return "slower" if new.spread[0] > old.spread[1] else ""

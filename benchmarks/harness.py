@@ -132,7 +132,9 @@ def main(cases: Callable[[bool], Iterator[Case | Fact]], threads: int | None = N
     """
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true", help="small sizes, to see whether it runs")
-    parser.add_argument("--repeats", type=int, help="timed calls of each side (5 at least; 1 with --quick)")
+    parser.add_argument(
+        "--repeats", type=int, help=f"timed calls of each side ({LEAST}, of quick ones more; 1 with --quick)"
+    )
     parser.add_argument("--threads", type=int, default=threads, help="of torch")
     parser.add_argument("--device", default="cpu", help="where tensors are made")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what was measured")
@@ -145,7 +147,7 @@ def main(cases: Callable[[bool], Iterator[Case | Fact]], threads: int | None = N
         if isinstance(found, Fact):
             facts.append(found)
         else:
-            timings += alternate(found, words.repeats or (1 if words.quick else 5))
+            timings += alternate(found, words.repeats or (1 if words.quick else LEAST))
     threads = torch.get_num_threads()
     where = torch.cuda.get_device_name() if words.device.startswith("cuda") else f"{threads} thread{'s'[: threads - 1]}"
     show(where, timings, facts)

@@ -42,16 +42,22 @@ def results(**seconds):
 
 
 @pytest.mark.parametrize(
-    ("new", "said"), [([1.0, 1.1, 1.2], "faster"), ([3.0, 3.1, 3.2], "slower"), ([1.0, 1.9, 2.0], "")]
+    ("new", "said"),
+    [
+        ([9.0, 1.0, 1.1, 1.2, 1.3], "faster"),
+        ([1.0, 3.0, 3.1, 3.2, 3.3], "slower"),
+        ([1.0, 1.0, 1.9, 2.0, 2.0], ""),
+        ([1.0, 1.0, 1.0, 1.0], ""),
+    ],
 )
 def test_only_what_lies_beyond_the_spread_of_both_is_another_speed(new, said):
-    old, new = (compare.timings(results(ours=values)) for values in ([1.9, 2.0, 2.2], new))
+    old, new = (compare.timings(results(ours=values)) for values in ([1.8, 1.9, 2.0, 2.2, 2.4], new))
     assert compare.verdict(*old.values(), *new.values()) == said
 
 
 def test_two_files_are_held_against_each_other(tmp_path, monkeypatch, capsys):
-    other = {**results(ours=[1.0, 1.0], new=[7.0, 7.0]), "cores": 64}
-    for name, found in ("a", results(ours=[2.0, 2.0], plain=[3.0, 3.0])), ("b", other):
+    other = {**results(ours=5 * [1.0], new=5 * [7.0]), "cores": 64}
+    for name, found in ("a", results(ours=5 * [2.0], plain=5 * [3.0])), ("b", other):
         (tmp_path / name).write_text(json.dumps(found))
     monkeypatch.setattr("sys.argv", ["compare", str(tmp_path / "a"), str(tmp_path / "b")])
     compare.main()

@@ -1,5 +1,6 @@
 """Several processes learn what one does that has the whole batch, and what they refuse."""
 
+import os
 import subprocess
 import sys
 from contextlib import nullcontext
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
+from mimi_lightning.__main__ import main
 from mimi_lightning.contracts import Judgement, Opinions
 from mimi_lightning.data.sampling import share_quota
 from mimi_lightning.errors import ConfigError, DatasetError
@@ -121,3 +123,23 @@ def test_a_batch_is_shared_evenly_or_not_at_all(quota, least, fitting):
     ):
         share_quota(quota, 4, least)
     assert share_quota({"bid": 8, "live": 16}, 4, 2) == {"bid": 2, "live": 4}
+
+
+def test_processes_of_a_multirun_are_started_with_the_words_of_their_job(monkeypatch, miniature, tmp_path):
+    started = []
+
+    def start(cfg):  # as Lightning does, whose processes would else be those of the first job
+        started.append(sys.argv[1:])
+        assert "LOCAL_RANK" not in os.environ
+        os.environ["LOCAL_RANK"] = "0"
+
+    monkeypatch.setattr("mimi_lightning.train.train", start)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    words = [f"paths.datasets={miniature}", "callbacks=[]"]
+    swept = ["mimi", "--config-dir", "mine", "-m", "split=1,2", *words]
+    monkeypatch.setattr("sys.argv", [*swept])
+    with pytest.warns(UserWarning, match="There is no finished run"):
+        main()
+    assert started == [[f"split={split}", *words, "--config-dir=mine"] for split in (1, 2)]
+    assert sys.argv == swept
