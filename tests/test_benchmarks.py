@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import BENCHMARKS, __main__, clip, compare, data, harness, score
+from benchmarks import BENCHMARKS, __main__, clip, compare, data, harness, profile_step, score
 from benchmarks.harness import Case, Fact, Timing, alternate
 from mimi_lightning.data.images import ImageFiles, TrainView
 from mimi_lightning.models.clip import CLIPRegressor
@@ -113,6 +113,18 @@ def test_benchmarks_run_small(name, monkeypatch, tmp_path):
     found = json.loads((tmp_path / "found.json").read_text())
     assert all(seconds > 0 for timing in found["timings"] for seconds in timing["seconds"])
     assert [Fact(**fact) for fact in found["facts"]]
+
+
+def test_a_profile_tells_all_parts_of_a_step(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["profile", "--quick", "--steps=1"])
+    monkeypatch.setattr(profile_step, "EXPERIMENTS", ["mimi_clip"])
+    monkeypatch.setattr(profile_step, "keep_memory", lambda: None)
+    profile_step.main()
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in capsys.readouterr().out.splitlines()]
+    shares = {part: float(share.rstrip("%")) for part, _, share in filter(None, rows)}
+    assert shares.keys() == {*profile_step.PARTS, "other"} - {"pooling", "head"}
+    assert sum(shares.values()) == pytest.approx(100, abs=1)
+    assert 0 <= shares["other"] < 30
 
 
 def test_the_plain_vision_language_network_computes_the_same():

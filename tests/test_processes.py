@@ -105,6 +105,7 @@ def test_the_range_term_is_that_of_one_process_where_another_lacks_a_dataset():
 def test_objectives_that_compare_pictures_see_the_pairs_of_their_process():
     (whole, _), *halves = losses_of_halves(torch.zeros(8, dtype=torch.int64), RankHinge([1.0, 1.0, 1.0]))
     assert mean_of(halves[0][0], halves[1][0])["rank"].item() != pytest.approx(whole["rank"].item(), rel=1e-3)
+    assert (RankHinge.pictures, MIMI.pictures) == (2, 1)  # so each needs a pair
 
 
 @pytest.mark.parametrize("world", [1, 2])
