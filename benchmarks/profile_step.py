@@ -1,8 +1,9 @@
 """Where the time of a training step goes, for every published variant: `make bench-profile-step`.
 
-Networks have random weights. Pictures are KonIQ-like JPEGs that the process of the step reads and crops itself, of full
-batches; in training, worker processes and a cache take that from it. What Lightning adds between steps is left out. On
-a GPU every part waits for its end, so that parts do not overlap as they do in training.
+Networks have random weights; precision and optimiser are those of `trainer=auto`. Pictures are KonIQ-like JPEGs that
+the process of the step reads and crops itself, of full batches; in training, worker processes and a cache take that
+from it. What Lightning adds between steps is left out. On a GPU every part waits for its end, so that parts do not
+overlap as they do in training.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from mimi_lightning import config
 from mimi_lightning.data.datamodule import ImageRows, collate
 from mimi_lightning.data.images import ImageFiles, mirror
 from mimi_lightning.data.sampling import MixedBatchSampler
+from mimi_lightning.machine import BFLOAT, FULL, HALF, best_precision
 from mimi_lightning.memory import keep_memory
 from mimi_lightning.module import QualityModel
 from mimi_lightning.specs import build
@@ -45,6 +47,7 @@ WATCHED = {  # parts of `training_step`, and where the model has them
     "objective": ("objective.forward", "gauge.forward", "tasks.forward"),
 }
 PARTS = ("loader", "transfer", *WATCHED, "backward", "optimiser")
+DTYPES = {BFLOAT: torch.bfloat16, HALF: torch.float16}
 OPERATORS = 8  # that are told, of those that take most
 
 
@@ -88,7 +91,9 @@ def batches(settings: dict[str, Any], folder: Path, pictures: int) -> Iterator[d
     )
 
 
-def take_step(model: QualityModel, optimizer: torch.optim.Optimizer, loaded: Iterator[dict[str, Any]]) -> None:
+def take_step(
+    model: QualityModel, optimizer: torch.optim.Optimizer, loaded: Iterator[dict[str, Any]], precision: str
+) -> None:
     with part("loader"):
         batch = next(loaded)
     with part("transfer"):
@@ -96,7 +101,8 @@ def take_step(model: QualityModel, optimizer: torch.optim.Optimizer, loaded: Ite
         batch = {name: values.to(model.device) for name, values in batch.items()}
         batch["image"] = mirror(batch["image"], batch.pop("seed"))
         batch["names"] = tuple(model.names)
-    loss = model.training_step(batch)
+    with torch.autocast(model.device.type, DTYPES.get(precision), enabled=precision in DTYPES):
+        loss = model.training_step(batch)
     with part("backward"):
         loss.backward()
     with part("optimiser"):
@@ -104,7 +110,7 @@ def take_step(model: QualityModel, optimizer: torch.optim.Optimizer, loaded: Ite
         optimizer.zero_grad()
 
 
-def measure(settings: dict[str, Any], folder: Path, steps: int, device: str, pictures: int) -> profile:
+def measure(settings: dict[str, Any], folder: Path, steps: int, device: str, precision: str, pictures: int) -> profile:
     """Profile some steps after one that warms."""
     torch.manual_seed(0)
     model = make_model(settings).train().to(device)
@@ -112,11 +118,11 @@ def measure(settings: dict[str, Any], folder: Path, steps: int, device: str, pic
     optimizer = model.configure_optimizers()["optimizer"]
     loaded = batches(settings, folder, pictures)
     watch(model)
-    take_step(model, optimizer, loaded)
+    take_step(model, optimizer, loaded, precision)
     with profile(activities=[ProfilerActivity.CPU]) as seen:
         for _ in range(steps):
             with part(STEP):
-                take_step(model, optimizer, loaded)
+                take_step(model, optimizer, loaded, precision)
     return seen
 
 
@@ -144,25 +150,32 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3, help="of each variant (%(default)s)")
     parser.add_argument("--threads", type=int, help="of torch")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--exact", action="store_true", help="in float32, with an optimiser that is not fused")
     parser.add_argument("overrides", nargs="*", help="of the configuration, such as data.quota=4")
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     keep_memory()
-    small = ["view.train.crop=64", "dataset=[koniq,live]", "datasets.koniq.quota=2", "datasets.live.quota=2"]
+    precision = FULL if arguments.exact else best_precision(torch.device(arguments.device).type)
     for experiment in EXPERIMENTS:
         words = [f"experiment={experiment}", "splits=generated", "backbone.weights=none", *arguments.overrides]
-        if arguments.quick:
-            words += (
-                small
-                if experiment != "mimi_clip"
-                else [*small[1:], f"backbone.model={tiny_model()}", "view.train.side=32"]
-            )
-        settings = OmegaConf.to_container(config.load(words), resolve=True)
-        with tempfile.TemporaryDirectory() as folder:
-            seen = measure(settings, Path(folder), arguments.steps, arguments.device, 2 if arguments.quick else 24)
+        settings = OmegaConf.to_container(config.load(words + small(experiment) * arguments.quick), resolve=True)
+        if not arguments.exact:
+            settings["optimizer"]["fused"] = True
+        with tempfile.TemporaryDirectory() as place:
+            pictures = 2 if arguments.quick else 24
+            seen = measure(settings, Path(place), arguments.steps, arguments.device, precision, pictures)
         images = sum(d["quota"] for d in settings["datasets"].values())
-        show(f"{experiment}, {images} images, threads: {torch.get_num_threads()}", seen, arguments.steps)
+        title = f"{experiment}, {images} images, {precision}, threads: {torch.get_num_threads()}"
+        show(title, seen, arguments.steps)
+
+
+def small(experiment: str) -> list[str]:
+    """Words of a configuration that takes seconds."""
+    network = ["view.train.crop=64"]
+    if experiment == "mimi_clip":
+        network = [f"backbone.model={tiny_model()}", "view.train.side=32"]
+    return ["dataset=[koniq,live]", "datasets.koniq.quota=2", "datasets.live.quota=2", *network]
 
 
 if __name__ == "__main__":
