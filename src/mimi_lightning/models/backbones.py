@@ -167,6 +167,7 @@ def _cut(model: EfficientNetFeatures | MobileNetV3Features) -> None:
     model.register_load_state_dict_pre_hook(forget)
 
 
+@torch.enable_grad()
 def _probe(name: str, backbone: Backbone) -> Tensor:
     """Maps of a small picture; a network that takes pictures of one size alone, or gives something else, is refused."""
     try:
