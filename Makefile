@@ -4,11 +4,10 @@ BIN := .venv/bin
 MIMI := $(BIN)/python -m mimi_lightning
 
 .DEFAULT_GOAL := help
-.PHONY: help demo photos test fuzz mutants chaos lint format bench bench-mappers bench-backbones bench-data bench-rows \
-  bench-report bench-clip bench-export bench-gpu bench-score wheel clean
+.PHONY: help demo photos test fuzz mutants chaos lint format bench bench-compare wheel clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(BIN)/.miniature ## Train and test on six miniature datasets of real photographs, in minutes, without any download
 	$(MIMI) experiment=demo
@@ -39,35 +38,29 @@ format: $(BIN)/.dev ## Mend style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(BIN)/.dev ## Time the mapper against its plain formulation
-	$(BIN)/python benchmarks/mapper.py
+bench: $(BIN)/.dev ## Time all benchmarks, each side by side with its plain formulation, into benchmarks/results.json (an hour)
+	$(BIN)/python -m benchmarks $(ARGS)
 
-bench-mappers: $(BIN)/.dev ## Time a training step of every mapper beside MINN's
-	$(BIN)/python -m benchmarks.mappers
+bench-compare: $(BIN)/.dev ## Hold two files of results against each other: A=old.json B=new.json (those of the last two times)
+	$(BIN)/python -m benchmarks.compare $(or $(A),benchmarks/results.former.json) $(or $(B),benchmarks/results.json)
 
-bench-backbones: $(BIN)/.dev ## Time backbones with poolings and adapters
-	$(BIN)/python benchmarks/backbones.py
+bench-mapper: ## Time the mapper against its plain formulation
+bench-mappers: ## Time a training step of every mapper beside MINN's
+bench-backbones: ## Time backbones with poolings and adapters
+bench-data: ## Time the loader against its plain formulation, and `data check`
+bench-rows: ## Time setting up datasets of up to a million rows
+bench-report: ## Time the report of three models over ten full-size splits
+bench-clip: ## Time the vision-language regressor against its plain formulation (half an hour)
+bench-clip-memory: ## Tell the peak memory of its training step
+bench-score: ## Time `score` against the plain loop
+bench-export: ## Time exported files, and tell what 8 bits cost the demo's checkpoint
+bench-gpu: ## Time steps and test passes of the published variants on a GPU
+bench-profile-step: ## Tell where the time of a training step goes, for every published variant
 
-bench-data: $(BIN)/.dev ## Time the loader against its plain formulation, and `data check`
-	$(BIN)/python benchmarks/data.py $(ARGS)
-
-bench-rows: $(BIN)/.dev ## Time setting up datasets of up to a million rows
-	$(BIN)/python benchmarks/rows.py $(ARGS)
-
-bench-report: $(BIN)/.dev ## Time the report of three models over ten full-size splits
-	$(BIN)/python benchmarks/report.py $(ARGS)
-
-bench-clip: $(BIN)/.dev ## Time the vision-language regressor against its plain formulation (half an hour)
-	$(BIN)/python benchmarks/clip.py
-
-bench-score: $(BIN)/.dev ## Time `score` against the plain loop
-	$(BIN)/python -m benchmarks.score $(ARGS)
-
-bench-export: $(BIN)/.dev ## Time exported files of the demo's checkpoint, and tell what 8 bits cost
-	$(BIN)/python benchmarks/export.py $(ARGS)
-
-bench-gpu: $(BIN)/.dev ## Time steps and test passes of the published variants on a GPU
-	$(BIN)/python benchmarks/gpu.py $(ARGS)
+BENCHMARKS := $(addprefix bench-,mapper mappers backbones data rows report clip clip-memory score export gpu profile-step)
+.PHONY: $(BENCHMARKS)
+$(BENCHMARKS): bench-%: $(BIN)/.dev
+	$(BIN)/python -m benchmarks.$(subst -,_,$*) $(ARGS)
 
 wheel: $(BIN)/.dev ## Build the wheel into dist/
 	$(BIN)/pip wheel --no-deps --wheel-dir dist .

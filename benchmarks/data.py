@@ -3,17 +3,16 @@
 The plain one is the textbook's: for every image PIL open, convert, resize, random crop, flip, ToTensor, Normalize. Both
 read the same files in the same process with one thread, KonIQ-like JPEGs of 1024x768 and KADID-like PNGs of 512x384
 cut from real photographs. In ours normalisation belongs to the network, on its device; what it costs on this CPU is
-told beside. How fast `data check` reads is told as well.
+told beside. A worker process is timed while it runs, in wall time.
 
-    python benchmarks/data.py [--photos DIR]
+    make bench-data
 """
 
-import argparse
-import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from itertools import cycle, islice
 from pathlib import Path
 
@@ -21,18 +20,16 @@ import numpy as np
 import pandas as pd
 import torch
 from PIL import Image
-from rich.console import Console
-from rich.table import Table
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
+from benchmarks.harness import Case, Fact, Timed, core, main
 from mimi_lightning.data.cache import CachedImages
 from mimi_lightning.data.cache_build import open_cache
 from mimi_lightning.data.check import read_digest
 from mimi_lightning.data.datamodule import ImageRows, View, collate
 from mimi_lightning.data.decode import read_image
 from mimi_lightning.data.images import ImageFiles, TrainView, mirror
-from mimi_lightning.data.miniature.contents import list_photos
 from mimi_lightning.data.patches import TrainPatches
 from mimi_lightning.data.sampling import MixedBatchSampler
 from mimi_lightning.progress import in_threads
@@ -40,6 +37,7 @@ from mimi_lightning.progress import in_threads
 RESIZE, CROP, BATCH = 512, 384, 32
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 KINDS = {"koniq": ((1024, 768), ".jpg", {"quality": 95}), "kadid": ((512, 384), ".png", {})}
+IMAGES = 96  # of each kind
 ROWS = (100, 100_000)  # of small and large datasets, for memory
 CROPS = TrainView(RESIZE, CROP)
 # Of each view, pictures a second that train one H100, an estimate: ResNet34 at 384, CLIP's image tower at 23 ms for 48.
@@ -120,15 +118,22 @@ def normalised(batches: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
         yield (batch - mean) / std
 
 
-def rate(make, number: int, repeats: int) -> float:
-    """Images a second of one core's time, the best of some passes over `number` images."""
-    best = 0.0
-    for _ in range(repeats + 1):  # the first one warms the disk's cache
-        start = time.process_time()  # not the clock on the wall: others may use this machine as well
-        for _ in make():
-            pass
-        best = max(best, number / (time.process_time() - start))
-    return best
+def through(make: Callable[[], Iterable]) -> Timed:
+    """Time of one core for all that it makes."""
+    return core(lambda: deque(make(), maxlen=0))
+
+
+def from_worker(make: Callable[[], DataLoader], batches: int) -> Timed:
+    """Wall time of batches from a worker that is already running."""
+
+    def seconds() -> float:
+        loaded = iter(make())
+        next(loaded)
+        start = time.perf_counter()
+        deque(islice(loaded, batches), maxlen=0)
+        return time.perf_counter() - start
+
+    return seconds
 
 
 def worker_memory(images: ImageFiles | CachedImages, batches: int) -> float:
@@ -147,68 +152,29 @@ def repeat_rows(images: CachedImages, rows: int) -> CachedImages:
     return many
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--photos", type=Path, metavar="DIR", help="photographs of your own")
-    parser.add_argument("--images", type=int, default=96, help="of each kind (%(default)s)")
-    parser.add_argument("--repeats", type=int, default=3, help="timed passes, of which the best counts (%(default)s)")
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    photos = bundled_photos()
-    if arguments.photos:
-        photos = [read_image(path) for path in list_photos(arguments.photos)]
-    with tempfile.TemporaryDirectory() as folder:
-        measure(Path(folder), photos, arguments.images, arguments.repeats)
-
-
-def measure(folder: Path, photos: list[Image.Image], number: int, repeats: int) -> None:
-    speed = Table(title=f"Training loader, images/s of one core ({number} files of each kind)", title_justify="left")
-    headings = "", "plain", "files", "", "cached", "", "cached, normalised here", "one worker: plain", "cached", ""
-    for heading in headings:
-        speed.add_column(heading, justify="right" if heading else "left")
-    checks = Table(title="Reading pictures as `data check` does, images/s of one core", title_justify="left")
-    for heading in ("", "decode only", "decode and hash", f"10,000 images on {os.cpu_count()} cores, extrapolated"):
-        checks.add_column(heading, justify="right" if heading else "left")
-    cores = Table(title="Cores that feed one H100, while the cache is built and after", title_justify="left")
-    for heading in ("", "pictures/s", "files: of a core", "cores", "cached: of a core", "cores", "built", "decoded"):
-        cores.add_column(heading, justify="right" if heading else "left")
-    for kind in KINDS:
-        paths = write_pictures(folder, photos, kind, number)
-        cached = build_cache(folder, kind, paths, RESIZE)
-        files = cached.files
-        rates = {
-            "plain": rate(lambda p=paths: plain_loader(p), number, repeats),
-            "files": rate(lambda f=files: mirrored(our_loader(f)), number, repeats),
-            "cached": rate(lambda c=cached: mirrored(our_loader(c)), number, 10 * repeats),
-            "normalised": rate(lambda c=cached: normalised(mirrored(our_loader(c))), number, 3 * repeats),
-        }
-        plain_worker = from_worker(plain_loader(paths * 10, workers=1))
-        ours_worker = from_worker(our_loader(cached, 1, steps=2000))
-        speed.add_row(
-            f"{kind}-like {paths[0].suffix}",
-            f"{rates['plain']:.0f}",
-            f"{rates['files']:.0f}",
-            f"[bold]{rates['files'] / rates['plain']:.2f}x[/bold]",
-            f"{rates['cached']:,.0f}",
-            f"[bold]{rates['cached'] / rates['plain']:.0f}x[/bold]",
-            f"{rates['normalised']:,.0f}",
-            f"{plain_worker:.0f}",
-            f"{ours_worker:,.0f}",
-            f"[bold]{ours_worker / plain_worker:.0f}x[/bold]",
-        )
-        decode = rate(lambda p=paths: in_threads(read_image, p, "", visible=False), number, repeats)
-        check = rate(lambda p=paths: in_threads(read_digest, p, "", visible=False), number, repeats)
-        seconds = 10_000 / check / os.cpu_count()
-        checks.add_row(f"{kind}-like", f"{decode:.0f}/s", f"{check:.0f}/s", f"{seconds:.0f} s")
-        feed_gpu(cores, folder, kind, paths, repeats)
-    memory = Table(title="Peak memory of one worker, MB of its own", title_justify="left")
-    for heading in ("", *(f"{rows:,} rows" for rows in ROWS)):
-        memory.add_column(heading, justify="right" if heading else "left")
-    many = [repeat_rows(cached, rows) for rows in ROWS]
-    memory.add_row("cached", *(f"{worker_memory(images, 400):.0f}" for images in many))
-    memory.add_row("files", *(f"{worker_memory(images.files, 12):.0f}" for images in many))
-    for shown in (speed, cores, memory, checks):
-        Console(width=140).print(shown)
+def cases(quick: bool) -> Iterator[Case | Fact]:
+    number, batches = (BATCH, 1) if quick else (IMAGES, 12)
+    with tempfile.TemporaryDirectory() as place:
+        folder, photos = Path(place), bundled_photos()
+        for kind in ["kadid"] if quick else KINDS:
+            paths = write_pictures(folder, photos, kind, number)
+            cached = build_cache(folder, kind, paths, RESIZE)
+            name = f"{kind}-like {paths[0].suffix}"
+            yield Case(f"{name}, one core", on_one_core(paths, cached.files, cached), number)
+            sides = {
+                "plain": from_worker(lambda paths=paths: plain_loader(paths * (batches + 3), workers=1), batches),
+                "cached": from_worker(lambda cached=cached: our_loader(cached, 1, steps=batches + 3), batches),
+            }
+            yield Case(f"{name}, one worker", sides, BATCH * batches)
+            sides = {
+                "decode": through(lambda paths=paths: in_threads(read_image, paths, "", visible=False)),
+                "and hash": through(lambda paths=paths: in_threads(read_digest, paths, "", visible=False)),
+            }
+            yield Case(f"{name}, `data check`", sides, number)
+            for view, (shows, wanted) in VIEWS.items():
+                yield Fact(f"{name}, {view}", f"one H100 trains on {wanted:,} pictures/s, an estimate")
+                yield Case(f"{name}, {view}", for_view(folder, kind, paths, shows), number)
+        yield from memory_facts(cached, quick)
 
 
 def build_cache(folder: Path, kind: str, paths: list[Path], resize: int) -> CachedImages:
@@ -216,36 +182,38 @@ def build_cache(folder: Path, kind: str, paths: list[Path], resize: int) -> Cach
     return open_cache(table, folder, {kind: kind}, ImageFiles(paths, resize), folder / "cache")
 
 
-def feed_gpu(cores: Table, folder: Path, kind: str, paths: list[Path], repeats: int) -> None:
-    """Rows of how many cores read what one GPU trains on, and how fast the cache is built beside decoding alone."""
-    decoded = rate(lambda: in_threads(read_image, paths, "", visible=False), len(paths), repeats)
-    for name, (view, wanted) in VIEWS.items():
-
-        def build(resize: int = view.resize) -> Iterator[None]:
-            shutil.rmtree(folder / "cache", ignore_errors=True)
-            build_cache(folder, kind, paths, resize)
-            yield
-
-        built = rate(build, len(paths), repeats)
-        cached = build_cache(folder, kind, paths, view.resize)
-        reads = [
-            rate(lambda i=images, v=view: mirrored(our_loader(i, view=v)), len(paths), times * repeats)
-            for images, times in ((cached.files, 1), (cached, 10))
-        ]
-        figures = [figure for read in reads for figure in (f"{read:,.0f}", f"[bold]{wanted / read:.1f}[/bold]")]
-        cores.add_row(f"{kind}-like, {name}", f"{wanted:,}", *figures, f"{built:.0f}/s", f"{decoded:.0f}/s")
+def on_one_core(paths: list[Path], files: ImageFiles, cached: CachedImages) -> dict[str, Timed]:
+    return {
+        "plain": through(lambda: plain_loader(paths)),
+        "files": through(lambda: mirrored(our_loader(files))),
+        "cached": through(lambda: mirrored(our_loader(cached))),
+        "cached, normalised": through(lambda: normalised(mirrored(our_loader(cached)))),
+    }
 
 
-def from_worker(loader: DataLoader, seconds: float = 4.0) -> float:
-    """Images a second of wall time from a worker that is already running."""
-    batches = iter(loader)
-    next(batches)
-    start, count = time.perf_counter(), 0
-    while time.perf_counter() - start < seconds:
-        next(batches)
-        count += BATCH
-    return count / (time.perf_counter() - start)
+def for_view(folder: Path, kind: str, paths: list[Path], view: View) -> dict[str, Timed]:
+    """What one core decodes, builds a cache of, and reads as the view shows it."""
+
+    def build() -> Iterator[CachedImages]:
+        shutil.rmtree(folder / "cache", ignore_errors=True)
+        yield build_cache(folder, kind, paths, view.resize)
+
+    cached = build_cache(folder, kind, paths, view.resize)
+    return {
+        "decode": through(lambda: in_threads(read_image, paths, "", visible=False)),
+        "build the cache": through(build),
+        "files": through(lambda: mirrored(our_loader(cached.files, view=view))),
+        "cached": through(lambda: mirrored(our_loader(build_cache(folder, kind, paths, view.resize), view=view))),
+    }
+
+
+def memory_facts(cached: CachedImages, quick: bool) -> Iterator[Fact]:
+    many = [repeat_rows(cached, rows) for rows in ROWS]
+    for name, datasets, batches in ("cached", many, 400), ("files", [each.files for each in many], 12):
+        peaks = [f"{worker_memory(images, 1 if quick else batches):.0f} MB" for images in datasets]
+        rows = " and ".join(f"{rows:,}" for rows in ROWS)
+        yield Fact(f"peak of a worker's own memory, {name}, {rows} rows", " and ".join(peaks))
 
 
 if __name__ == "__main__":
-    main()
+    main(cases, threads=1)

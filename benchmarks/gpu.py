@@ -1,7 +1,8 @@
 """Time training steps and test passes of the published variants on one device: `make bench-gpu`.
 
 Networks have random weights, and batches lie on the device already: neither loader nor transfer is included. Steps go
-through Lightning as in training, the optimiser's part too.
+through Lightning as in training, the optimiser's part too. The first row of an experiment is `trainer=exact` but for
+deterministic kernels; in the others the optimiser is fused and cuDNN searches, as `trainer=auto` has it.
 """
 
 from __future__ import annotations
@@ -19,10 +20,13 @@ from rich.table import Table
 from torch.utils.data import DataLoader, IterableDataset
 
 from mimi_lightning import config
+from mimi_lightning.machine import FixedShapes, compile_or_not
 from mimi_lightning.module import QualityModel
+from mimi_lightning.train import PARTS
 
 EXPERIMENTS = ("mimi_resnet34", "mimi_vgg16", "mimi_clip")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+COMPILED = "bf16-mixed, compiled"  # of the first experiment alone: it takes minutes
 WARM = 5  # steps before the clock starts
 TEST = 16  # images of a test batch
 
@@ -64,7 +68,7 @@ def make_model(settings: dict[str, Any]) -> QualityModel:
         name: {"range": d["range"], "labels": d["range"], "weight": d["weight"], "size": d["images"]}
         for name, d in settings["datasets"].items()
     }
-    parts = {key: settings[key] for key in ("mapper", "objective", "tasks", "optimizer", "scheduler")}
+    parts = {key: settings[key] for key in PARTS}
     return QualityModel(settings["backbone"], datasets=facts, view=settings["view"]["test"], **parts)
 
 
@@ -76,6 +80,7 @@ def make_batch(settings: dict[str, Any], shape: tuple[int, ...], device: str) ->
     batch = {
         "image": torch.randint(0, 256, (images, *shape), dtype=torch.uint8),
         "mos": torch.rand(images),
+        "std": torch.full((images,), torch.nan),
         "dataset": dataset,
         "row": torch.arange(images),
         "scenes": torch.eye(9)[torch.arange(images) % 9],
@@ -91,14 +96,18 @@ def measure(settings: dict[str, Any], precision: str, accelerator: str, steps: i
     shape = (patches, 3, 224, 224) if patches else (3, side, side)
     test = (settings["view"]["test"]["patches"], 3, 224, 224) if patches else (3, 2 * side, 2 * side * 4 // 3)
     device = "cuda" if accelerator == "gpu" else accelerator
-    model, clock = make_model(settings), Clock()
+    exact = precision == PRECISIONS[0]
+    optimizer = settings["optimizer"] if exact else {**settings["optimizer"], "fused": True}
+    model, clock = make_model({**settings, "optimizer": optimizer}), Clock()
+    if precision == COMPILED:
+        model.regressor.compile(backend=compile_or_not)
     trainer = lightning.Trainer(
         accelerator=accelerator,
         devices=1,
-        precision=precision,
+        precision=precision.partition(",")[0],
         max_epochs=1,
         limit_train_batches=steps,
-        callbacks=clock,
+        callbacks=[clock, FixedShapes(search=not exact, compiled=precision == COMPILED)],
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -129,7 +138,7 @@ def main() -> None:
     for experiment in EXPERIMENTS:
         words = [f"experiment={experiment}", "splits=generated", "backbone.weights=none", *arguments.overrides]
         settings = OmegaConf.to_container(config.load(words), resolve=True)
-        for precision in PRECISIONS:
+        for precision in (*PRECISIONS, COMPILED) if experiment == EXPERIMENTS[0] else PRECISIONS:
             table.add_row(experiment, precision, *measure(settings, precision, arguments.accelerator, arguments.steps))
     Console(width=100).print(table)
 

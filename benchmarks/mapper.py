@@ -3,22 +3,18 @@
 The plain one is the published one: a loop over the datasets, for every point a Clenshaw-Curtis rule of 101 nodes on
 [0, x], and networks that are fed with zeros. Both get the same parameters.
 
-    python benchmarks/mapper.py
+    make bench-mapper
 """
 
-import argparse
-import statistics
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.table import Table
 from scipy.integrate import cubature
 from torch import Tensor, nn
 from torch.nn.functional import elu, pad, smooth_l1_loss
 
+from benchmarks.harness import Case, Fact, main, wall
 from mimi_lightning.contracts import Judgement, Opinions
 from mimi_lightning.gauges import Range
 from mimi_lightning.models.mappers import MINN, range_spread
@@ -108,18 +104,6 @@ def train(step: Callable[[], Tensor], parameters: Iterable[nn.Parameter], steps:
     return losses
 
 
-def seconds(step: Callable[[], Tensor], repeats: int) -> float:
-    """Median time of forward and backward, after one step to warm up."""
-    times = []
-    for _ in range(repeats + 1):
-        start = time.perf_counter()
-        step().backward()
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times[1:])
-
-
 @torch.no_grad()
 def integral_errors(mapper: MINN, plain: PlainMapper, reach: float) -> list[float]:
     """Largest error of both against SciPy's adaptive quadrature of the same integrands in float64, all functions."""
@@ -157,14 +141,7 @@ def least_increment(mapper: MINN) -> float:
     return float(double(q, torch.arange(DATASETS)[:, None]).diff(dim=1).min())
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=120, help="training steps, from the same weights")
-    parser.add_argument("--repeats", type=int, default=15, help="timed steps")
-    parser.add_argument("--device", default="cpu", help="of the training steps; accuracy is told on the CPU")
-    arguments = parser.parse_args()
-
-    torch.set_default_device(arguments.device)
+def cases(quick: bool) -> Iterator[Case | Fact]:
     torch.manual_seed(0)
     mapper, objective = MINN([*map(str, range(DATASETS))]), MIMI([1.0] * DATASETS)
     plain = PlainMapper(mapper)
@@ -179,27 +156,22 @@ def main() -> None:
     def plain_step() -> Tensor:
         return plain.loss(proxy.view(DATASETS, -1), target.view(DATASETS, -1), ends)
 
-    curve = train(tabled_step, mapper.parameters(), arguments.steps)
-    plain_curve = train(plain_step, plain.parameters(), arguments.steps)
-    fast, slow = seconds(tabled_step, arguments.repeats), seconds(plain_step, arguments.repeats)
-    torch.set_default_device("cpu")
-    plain = PlainMapper(mapper.cpu())  # accuracy of both with the same parameters
+    sides = {"plain": wall(lambda: plain_step().backward()), "ours": wall(lambda: tabled_step().backward())}
+    yield Case(f"training step, {DATASETS} datasets x {IMAGES} images", sides, repeats=1 if quick else 15)
 
-    where = f"{torch.get_num_threads()} threads" if arguments.device == "cpu" else torch.cuda.get_device_name()
-    table = Table(title=f"{DATASETS} datasets x {IMAGES} images, {where}")
-    for heading, justify in (("", "left"), ("MINN", "right"), (f"plain, {NODES} nodes", "right")):
-        table.add_column(heading, justify=justify)
-    table.add_row("training step", f"{1e3 * fast:.1f} ms", f"{1e3 * slow:.1f} ms")
+    steps = 6 if quick else 120
+    curve, plain_curve = train(tabled_step, mapper.parameters(), steps), train(plain_step, plain.parameters(), steps)
     for step in (0, 5, 20, 60, 119):
-        if step < arguments.steps:
-            table.add_row(f"loss after {step} steps", f"{curve[step]:.4f}", f"{plain_curve[step]:.4f}")
-    for reach in (9.0, 60.0):
+        if step < steps:
+            yield Fact(f"loss after {step} steps", f"{curve[step]:.4f}, plain {plain_curve[step]:.4f}")
+    mapper, plain = mapper.cpu(), PlainMapper(mapper.cpu())  # accuracy of both with the same parameters
+    torch.set_default_device("cpu")
+    for reach in (9.0,) if quick else (9.0, 60.0):
         error, plain_error = integral_errors(mapper, plain, reach)
-        table.add_row(f"largest error of an integral, |x| up to {reach:g}", f"{error:.1e}", f"{plain_error:.1e}")
-    table.add_row("round trip |inverse(forward(q)) - q|", f"{round_trip(mapper):.1e}", "-")
-    table.add_row("least increment, 10,001 points", f"{least_increment(mapper):.1e}", "-")
-    Console().print(table)
+        yield Fact(f"largest error of an integral, |x| up to {reach:g}", f"{error:.1e}, plain {plain_error:.1e}")
+    yield Fact("round trip |inverse(forward(q)) - q|", f"{round_trip(mapper):.1e}")
+    yield Fact("least increment, 10,001 points", f"{least_increment(mapper):.1e}")
 
 
 if __name__ == "__main__":
-    main()
+    main(cases)

@@ -1,17 +1,17 @@
 """The report of fabricated models over ten splits of the six datasets at full size: seconds, memory, size of the page.
 
-python benchmarks/report.py [--models 3] [--keep DIR]
+make bench-report
 """
 
-import argparse
 import resource
 import tempfile
-import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from benchmarks.harness import Case, Fact, main, wall
 from mimi_lightning.config import SPLITS
 from mimi_lightning.evaluation.findings import make_report
 from mimi_lightning.evaluation.report import write_report
@@ -20,6 +20,7 @@ from mimi_lightning.evaluation.study import collect, described_datasets
 MIX = "live", "csiq", "bid", "clive", "koniq", "kadid"
 ARTIFICIAL = "live", "csiq", "kadid"  # the distortions of their pictures are known
 DISTORTIONS = 25
+MODELS = 3
 
 
 def fabricate(number: int, split: int, dataset: str, images: int, ends: tuple[float, float]) -> pd.DataFrame:
@@ -41,13 +42,13 @@ def fabricate(number: int, split: int, dataset: str, images: int, ends: tuple[fl
     )
 
 
-def write_tables(folder: Path, models: int) -> list[Path]:
-    """Write a table a model."""
+def write_tables(folder: Path, models: int, splits: Sequence[int], share: float) -> list[Path]:
+    """Write a table a model, of a share of all images."""
     known, files = described_datasets(), []
     for number in range(models):
         parts = [
-            fabricate(number, split, name, known[name]["images"], known[name]["range"])
-            for split in SPLITS
+            fabricate(number, split, name, round(share * known[name]["images"]), known[name]["range"])
+            for split in splits
             for name in MIX
         ]
         files.append(folder / f"model{number}.csv")
@@ -55,24 +56,20 @@ def write_tables(folder: Path, models: int) -> list[Path]:
     return files
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--models", type=int, default=3, help="how many (%(default)s)")
-    parser.add_argument("--keep", type=Path, metavar="DIR", help="where tables and report are left")
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = arguments.keep or Path(scratch)
-        folder.mkdir(parents=True, exist_ok=True)
-        files = write_tables(folder, arguments.models)
-        wall, cores = time.perf_counter(), time.process_time()
-        made = make_report(collect(files), progress=True)
-        numbers = time.perf_counter() - wall
-        write_report(made, folder / "report")
-        print(f"{len(made.study.tested):,} rows: {time.perf_counter() - wall:.0f} s, {numbers:.0f} s of it the numbers")
-        print(f"time of cores {time.process_time() - cores:.0f} s")
-        print(f"page {(folder / 'report' / 'report.html').stat().st_size / 1e6:.1f} MB")
-        print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.1f} GB")
+def cases(quick: bool) -> Iterator[Case | Fact]:
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        files = write_tables(folder, 1, SPLITS[:1], 0.1) if quick else write_tables(folder, MODELS, SPLITS, 1)
+        made = make_report(collect(files))
+        page = folder / "report" / "report.html"
+        sides = {
+            "numbers": wall(lambda: make_report(collect(files))),
+            "figures and page": wall(lambda: write_report(made, page.parent)),
+        }
+        yield Case(f"{len(files)} tables, {len(made.study.tested):,} rows", sides)
+        yield Fact("page", f"{page.stat().st_size / 1e6:.1f} MB")
+        yield Fact("peak memory", f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.1f} GB")
 
 
 if __name__ == "__main__":
-    main()
+    main(cases)

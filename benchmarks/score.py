@@ -7,26 +7,22 @@ the same weights.
 
 from __future__ import annotations
 
-import argparse
 import resource
 import shutil
 import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from statistics import median
 
 import numpy as np
 import torch
 from omegaconf import OmegaConf
 from PIL import Image
-from rich.console import Console
-from rich.table import Table
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 from torchvision import transforms
 
 from benchmarks.data import KINDS, bundled_photos, write_pictures
+from benchmarks.harness import Case, Fact, main, wall
 from mimi_lightning import config
 from mimi_lightning.data.images import resized_size
 from mimi_lightning.module import QualityModel
@@ -36,6 +32,7 @@ from mimi_lightning.train import PARTS
 
 NETWORKS = {"resnet34": "none", "efficientnet_lite0": "imagenet"}  # and their weights
 RESIZE = 768
+PICTURES, MORE = 24, 4000  # that are timed; tiny ones, for memory
 
 
 class PlainNetwork(nn.Module):
@@ -63,9 +60,10 @@ class PlainNetwork(nn.Module):
         return self.rest(self.first(pooled))[:, 0]
 
 
-def make_model(network: str) -> QualityModel:
+def make_model(network: str, *overrides: str) -> QualityModel:
     """A published variant on another backbone, with a head that was not trained."""
-    words = [f"backbone={network}", f"backbone.weights={NETWORKS[network]}", "splits=generated", "dataset=[koniq,live]"]
+    weights = NETWORKS.get(network, "none")
+    words = [f"backbone={network}", f"backbone.weights={weights}", "dataset=[koniq,live]", *overrides]
     settings = OmegaConf.to_container(config.load(words), resolve=True)
     facts = {
         name: {"range": d["range"], "labels": d["range"], "weight": 1, "size": 1}
@@ -100,36 +98,34 @@ def ours(model: QualityModel, precision: str) -> Callable[[list[str]], list[floa
     return lambda paths: [row["proxy"] for row in score_files(ruler, paths)]
 
 
-def measure(network: str, paths: list[str], repeats: int) -> list[list[str]]:
-    """Rows of the table: all sides in turn, the median of their rates, and how they agree with the plain loop."""
+def cases(quick: bool) -> Iterator[Case | Fact]:
+    with tempfile.TemporaryDirectory() as place:
+        folder, photos = Path(place), bundled_photos()
+        KINDS["score"] = ((64, 48) if quick else (1024, 768), ".jpg", {"quality": 90})
+        paths = [str(path) for path in write_pictures(folder, photos, "score", 5 if quick else PICTURES)]
+        for network in [*NETWORKS][:1] if quick else NETWORKS:
+            yield from cases_of(network, paths)
+        if not quick:
+            yield Fact("peak memory", measure_memory(folder, photos, MORE))
+
+
+def cases_of(network: str, paths: list[str]) -> Iterator[Case | Fact]:
+    """All sides in turn, and how their scores agree with those of the plain loop."""
     sides = {
         "plain loop": plain_loop(make_model(network)),
         "score": ours(make_model(network), "32"),
         "score, bf16": ours(make_model(network), "bf16"),
     }
-    seconds: dict[str, list[float]] = {name: [] for name in sides}
-    scores = {name: side(paths[:4]) for name, side in sides.items()}  # which also warms them
-    for _ in range(repeats):
-        for name, side in sides.items():
-            begin = time.perf_counter()
-            scores[name] = side(paths)
-            seconds[name].append(time.perf_counter() - begin)
+    scores: dict[str, list[float]] = {}
+    timed = {
+        name: wall(lambda name=name, side=side: scores.update({name: side(paths)})) for name, side in sides.items()
+    }
+    yield Case(network, timed, len(paths))
     plain = np.array(scores["plain loop"])
-    rows = []
-    for name, values in seconds.items():
-        rates = [len(paths) / value for value in values]
+    for name in [*sides][1:]:
         difference = np.abs(np.array(scores[name]) - plain).max() / plain.std()
-        rows.append(
-            [
-                network,
-                name,
-                f"{median(rates):.2f} ({min(rates):.2f} to {max(rates):.2f})",
-                f"{median(rates) * median(seconds['plain loop']) / len(paths):.2f}x",
-                f"{difference:.1e}",
-                f"{spearmanr(scores[name], plain)[0]:.4f}",
-            ]
-        )
-    return rows
+        agree = f"{difference:.1e} of the spread at most, SRCC {spearmanr(scores[name], plain)[0]:.4f}"
+        yield Fact(f"{network}, {name}, from the plain loop", agree)
 
 
 def measure_memory(folder: Path, photos: list[Image.Image], number: int) -> str:
@@ -147,25 +143,5 @@ def measure_memory(folder: Path, photos: list[Image.Image], number: int) -> str:
     return f"peak memory after {number // 10:,} pictures {peaks[0]:,.0f} MB, after {number:,} more {peaks[1]:,.0f} MB"
 
 
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pictures", type=int, default=24)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=[*NETWORKS])
-    parser.add_argument("--memory", type=int, default=0, metavar="N", help="also peak memory over N pictures")
-    args = parser.parse_args()
-    table = Table("network", "", "pictures/s, median", "", "largest difference / std", "SRCC with plain")
-    with tempfile.TemporaryDirectory() as folder:
-        photos = bundled_photos()
-        KINDS["score"] = ((1024, 768), ".jpg", {"quality": 90})
-        paths = [str(path) for path in write_pictures(Path(folder), photos, "score", args.pictures)]
-        for network in args.networks:
-            for row in measure(network, paths, args.repeats):
-                table.add_row(*row)
-        memory = measure_memory(Path(folder), photos, args.memory) if args.memory else ""
-    Console(width=120).print(table, f"{torch.get_num_threads()} threads", memory)
-
-
 if __name__ == "__main__":
-    main()
+    main(cases)

@@ -54,6 +54,7 @@ def fast() -> list[str]:
         "backbone.stage=-3",
         "backbone.hidden=[16]",
         "trainer=cpu",
+        "trainer.precision=32-true",
         "trainer.max_epochs=2",
         "trainer.enable_progress_bar=false",
         "view.train.crop=48",

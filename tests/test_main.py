@@ -122,16 +122,6 @@ def test_a_failed_split_is_named_and_the_others_are_reported(tmp_path, miniature
     assert {row["splits"] for row in numbers["summary"]} == {2}
 
 
-def test_two_processes_score_every_test_image_once(tmp_path, miniature, fast):
-    paths = [f"paths.datasets={miniature}", "splits.store=splits"]
-    ddp = ["trainer.devices=2", "trainer.strategy=ddp", "name=two"]
-    assert mimi(*fast, *paths, "data.epoch=longest", cwd=tmp_path).returncode == 0
-    done = mimi(*fast, *paths, *ddp, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    one, two = (pd.read_csv(tmp_path / f"outputs/{n}/resnet18/split01/predictions.csv") for n in ("mimi", "two"))
-    assert one[["dataset", "image", "mos"]].equals(two[["dataset", "image", "mos"]])
-
-
 def test_an_installed_wheel_runs_outside_the_repository(tmp_path):
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path / "dist")]
     subprocess.run(build, cwd=ROOT, check=True, capture_output=True)

@@ -50,15 +50,30 @@ def _run(cfg: DictConfig) -> None:
     try:
         with _one_message():
             config.check(cfg, HydraConfig.get())
-            from mimi_lightning.train import train  # only now: importing torch takes seconds
+            from mimi_lightning.processes import of_this_job  # only now: importing torch takes seconds
+            from mimi_lightning.train import train
 
-            train(cfg)
+            with _words_of_job(), of_this_job():
+                train(cfg)
     except (Exception, SystemExit) as error:
         if HydraConfig.get().mode is not RunMode.MULTIRUN or getattr(error, "code", None) in (INTERRUPTED, TERMINATED):
             raise
         if not isinstance(error, SystemExit):
             traceback.print_exception(error)
         _failed.append(HydraConfig.get().job.override_dirname)
+
+
+@contextmanager
+def _words_of_job() -> Iterator[None]:
+    """Let the command line be that of this job: Lightning starts its other processes with it, and not a sweep each."""
+    words = sys.argv[1:]
+    if HydraConfig.get().mode is RunMode.MULTIRUN:
+        folder = config.config_dir(words)
+        sys.argv[1:] = [*HydraConfig.get().overrides.task, *([f"--config-dir={folder}"] if folder else [])]
+    try:
+        yield
+    finally:
+        sys.argv[1:] = words
 
 
 @contextmanager

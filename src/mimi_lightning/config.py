@@ -129,7 +129,7 @@ def explain(error: Exception, words: Sequence[str]) -> str:
     cause = error.__cause__
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, option = error.missing_cfg_file.rpartition("/")
-        return unknown_option(group, option, error.options or _options_beside(_config_dir(words), group))
+        return unknown_option(group, option, error.options or _options_beside(config_dir(words), group))
     if isinstance(cause, (ConfigAttributeError, ConfigKeyError)):
         prefix = cause.full_key.removesuffix(str(cause.key))
         beside = OmegaConf.to_container(cause.parent_node)
@@ -146,7 +146,8 @@ def _search(folder: Path | None) -> list[str]:
     return [f"hydra.searchpath=['file://{folder.absolute()}']"]
 
 
-def _config_dir(words: Sequence[str]) -> Path | None:
+def config_dir(words: Sequence[str]) -> Path | None:
+    """The folder of a user's own options that a command line names, if it does."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--config-dir", "-cd", type=Path)
     return parser.parse_known_args(words)[0].config_dir

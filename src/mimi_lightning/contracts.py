@@ -297,6 +297,7 @@ class Objective(FullPrecision, ABC):
     sees: tuple[str, ...] = ()  # tasks that the regressor has to judge
     teaches: bool = True  # the mapper all that predictions need; otherwise it is fitted after training
     through_mapper: bool = True  # its gradient reaches the mapper; otherwise the mapper does not learn
+    pictures: int = 1  # of a dataset, that a batch needs for its loss
     collapses: bool = False  # is as low as can be where all proxy scores are equal
 
     def __init__(self, weights: Sequence[float], span: Sequence[Sequence[float]] | None = None) -> None:

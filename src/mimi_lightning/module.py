@@ -188,8 +188,17 @@ class QualityModel(lightning.LightningModule):
         return self.mapper.inverse(self.mapper.nearest(target, dataset), dataset).where(known, torch.nan)
 
     def training_step(self, batch: dict[str, Any]) -> Tensor | None:
-        """One mixed batch; a batch in which no image could be read is passed over."""
+        """One mixed batch; a batch in which no image could be read is passed over.
+
+        Raises:
+            DatasetError: there is such a batch, and other processes wait for its gradients.
+        """
         if (judgement := self.judge_batch(batch)) is None:
+            if self.trainer.world_size > 1:
+                raise DatasetError(
+                    "Not one picture of a training batch could be read, which one of several processes cannot pass "
+                    "over. Mend the datasets (`data check` names the pictures): the same command goes on from there."
+                )
             return None
         dataset, ends = self._dataset(batch), self.scale.ends()
         q = self.mapper.read(judgement, dataset)

@@ -2,11 +2,34 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.utilities import rank_zero_only
 from torch import distributed as dist
+
+# By what processes find each other that Lightning starts.
+MEETING = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE")
+
+
+@contextmanager
+def of_this_job() -> Iterator[None]:
+    """Leave nothing of the processes that Lightning starts here: the next job of a multirun needs its own.
+
+    Where something else started the processes of this job, all of them go on to the next one together.
+    """
+    absent = [name for name in MEETING if name not in os.environ]
+    try:
+        yield
+    finally:
+        if "LOCAL_RANK" in absent and "LOCAL_RANK" in os.environ:
+            if dist.is_available() and dist.is_initialized():
+                dist.destroy_process_group()
+            for name in absent:
+                os.environ.pop(name, None)
 
 
 def leads() -> bool:

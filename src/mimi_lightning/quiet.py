@@ -14,19 +14,24 @@ EXPECTED = (
     ".*callbacks used to create the checkpoint need to be provided.*",  # earlier versions had another one for last.ckpt
     ".*custom batch sampler.*",  # the project's samplers return every index
     r".*module\(s\) in eval mode at the start of training.*",  # those that are frozen
+    ".*Grad strides do not match bucket view strides.*",  # of the weights of stacks, which are small
+    ".*sync_dist=True.*",  # validation figures are made of the scores of all processes
+    ".*`srun` command is available.*",
 )
+LOGGERS = "lightning.pytorch", "lightning.fabric"
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
     """Silence Lightning's tips and the warnings of what is meant to be so, for as long as a job of ours runs."""
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    logger.setLevel(logging.WARNING)
+    levels = {name: logging.getLogger(name).level for name in LOGGERS}
+    for name in LOGGERS:
+        logging.getLogger(name).setLevel(logging.WARNING)
     try:
         with warnings.catch_warnings():
             for said in EXPECTED:
                 warnings.filterwarnings("ignore", message=said)
             yield
     finally:
-        logger.setLevel(level)
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)

@@ -135,6 +135,10 @@ def rules(datasets: Iterable[str], splits: range, protocols: Iterable[str], epoc
             lambda value: str(value) not in ("16-true", "bf16-true"),
             "scores in half precision collapse; choose 16-mixed or bf16-mixed.",
         ),
+        "trainer": Rule(
+            lambda trainer: not (trainer["sync_batchnorm"] and trainer["accelerator"] == "cpu"),
+            "sync_batchnorm=true needs GPUs: choose backbone.freeze=norm, or leave it false.",
+        ),
         "trainer.devices": Rule(_devices, f"expected 1 to {CORES}, the cores of this machine, or -1 or auto for all."),
         "trainer.num_nodes": Rule(
             lambda value: value == 1 or (whole(1).allows(value) and any(key in os.environ for key in MEETING)),
@@ -214,6 +218,7 @@ def rules(datasets: Iterable[str], splits: range, protocols: Iterable[str], epoc
         "datasets.*.folder": folder,
         "datasets.*.images": or_null(whole(1)),
         "data.quota": whole(1, MOST),
+        "data.quota_scope": one_of("process", "global"),
         "datasets.*.quota": whole(1, MOST),
         "datasets.*.limit": or_null(whole(2)),
         "datasets.*.weight": number(0),

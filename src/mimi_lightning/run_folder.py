@@ -56,7 +56,7 @@ REFERRED = ("data.quota", "data.resize", "data.crop", "data.test_resize", "data.
 MANNERS = (
     *("overwrite", "published_splits", "datasets.*.url", "datasets.*.licence", "datasets.*.images", "logger"),
     *("data.workers", "backbone.checkpointing", "trainer.enable_progress_bar", "trainer.log_every_n_steps"),
-    *("callbacks.lr_monitor", "checkpoint.every_minutes"),
+    *("callbacks.lr_monitor", "checkpoint.every_minutes", "optimizer.fused", "trainer.compile"),
 )
 
 
@@ -105,9 +105,14 @@ class RunFolder:
         """Whether the run came to its end."""
         return self.file("figures").is_file()
 
+    @property
+    def described(self) -> bool:
+        """Whether the settings that the run was begun with are there."""
+        return (self.path / SETTINGS).is_file()
+
     def covers(self, settings: Settings) -> bool:
         """Whether the run came to its end, and trained for as many epochs as are asked for."""
-        if not (self.finished and (self.path / SETTINGS).is_file()):
+        if not (self.finished and self.described):
             return self.finished
         return self.read_settings()["trainer"]["max_epochs"] >= settings["trainer"]["max_epochs"]
 
@@ -173,7 +178,7 @@ class RunFolder:
         Raises:
             ConfigError: the folder holds another run, or one of which nobody knows what it is.
         """
-        described, begun = (self.path / SETTINGS).is_file(), self.finished or self.begun
+        described, begun = self.described, self.finished or self.begun
         changed = changed_keys(self.read_settings(), settings) if described else []
         if begun and not described and not settings["overwrite"]:
             raise ConfigError(

@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
+from mimi_lightning import machine
 from mimi_lightning.data.datamodule import MixedDataModule
 from mimi_lightning.data.owners.sheets import read_csv
 from mimi_lightning.errors import ConfigError
@@ -51,7 +52,7 @@ def evaluate(checkpoint: Path, settings: dict[str, Any], labels: Path | None = N
     _leave_out_trained(data, model, labels or run.file("labels"))
     file = out or run.evaluations / f"{'-'.join(data.names)}.csv"
     with quiet(), run.held() if out is None else nullcontext():
-        scores = _score(model, data, settings["trainer"])
+        scores = _score(model, data, machine.settle(settings, run)["trainer"])
         data.table.loc[~data.table["dataset"].isin(model.names), "part"] = UNSEEN
         predictions = make_predictions(data.table, scores, model, *_name(run, checkpoint))
         file.parent.mkdir(parents=True, exist_ok=True)

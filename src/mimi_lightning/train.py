@@ -14,7 +14,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from omegaconf import DictConfig, OmegaConf
 
-from mimi_lightning import slurm
+from mimi_lightning import machine, slurm
 from mimi_lightning.callbacks import Bar
 from mimi_lightning.data.datamodule import MixedDataModule
 from mimi_lightning.data.features import keep_features
@@ -34,8 +34,8 @@ from mimi_lightning.run_folder import RunFolder, Settings
 from mimi_lightning.specs import build, find_class
 from mimi_lightning.start import check_freeze, refuse_seen, start_from
 
-# Keys of `data` that the data module is not told: datasets refer to the first, the others are `keep_features`'s.
-ELSEWHERE = ("quota", "features", "views", "feature_store")
+# Keys of `data` that the data module is not told: datasets refer to the first, the last are `keep_features`'s.
+ELSEWHERE = ("quota", "quota_scope", "features", "views", "feature_store")
 
 # Groups of which a model is made, beside its backbone.
 PARTS = ("mapper", "gauge", "labels", "objective", "tasks", "optimizer", "scheduler")
@@ -57,6 +57,7 @@ def train(cfg: DictConfig) -> None:
     settings: Settings = OmegaConf.to_container(cfg, resolve=True)
     check_freeze(settings["init"], settings["freeze"])
     run = RunFolder(Path(settings["paths"]["run"]))
+    settings = machine.settle(settings, run)
     try:
         with quiet(), slurm.warned(), run.held() if leads() else nullcontext():
             if leads():
@@ -82,6 +83,10 @@ def _run(run: RunFolder, settings: Settings) -> None:
     model = make_model(settings, data, old)
     model.configure_optimizers()  # which refuses rates and schedules that make no sense
     trainer = _make_trainer(run, settings)
+    if settings["data"]["quota_scope"] == "global":
+        data.share_quota(trainer.world_size, model.objective.pictures)
+    if settings["trainer"]["compile"]:
+        model.regressor.compile(backend=machine.compile_or_not)
     if leads():  # not before: a combination of parts that is refused leaves nothing of itself
         run.record(settings, data.table[["dataset", "image", "part", "mos"]])
     if settings["data"]["features"]:
@@ -157,15 +162,25 @@ def _make_trainer(run: RunFolder, settings: Settings) -> lightning.Trainer:
         enable_version_counter=False,
     )
     last = LastState(run.last, settings["checkpoint"]["every_minutes"])
-    bar = [Bar()] if settings["trainer"].get("enable_progress_bar", True) else []
+    arguments = dict(settings["trainer"])
+    shapes = machine.FixedShapes(search=not arguments["deterministic"], compiled=arguments.pop("compile"))
+    bar = [Bar()] if arguments.get("enable_progress_bar", True) else []
     try:
         return lightning.Trainer(
-            **settings["trainer"],
+            **arguments,
             default_root_dir=run.path,
             logger=[CSVLogger(run.path, name="logs"), *_build_all(settings["logger"], Logger)],
             plugins=[WholeCheckpoints()],
             # Testing takes the best weights of the first.
-            callbacks=[best, last, *bar, Relocation(), Refit(), *_build_all(settings.get("callbacks", {}), Callback)],
+            callbacks=[
+                best,
+                last,
+                *bar,
+                shapes,
+                Relocation(),
+                Refit(),
+                *_build_all(settings.get("callbacks", {}), Callback),
+            ],
             use_distributed_sampler=False,  # the project's samplers know their rank
             enable_model_summary=False,
         )

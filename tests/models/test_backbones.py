@@ -191,11 +191,15 @@ def test_weights_that_nobody_published():
         make_backbone("test_vit4", "pretrained")
 
 
-@pytest.mark.parametrize("name", ["efficientnet_lite0", "mobilenetv3_small_050"])
-def test_nothing_stands_behind_the_chosen_level(name):
-    backbone = make_backbone(name, "none", -2)
+@pytest.mark.parametrize(
+    ("name", "idle"), [("efficientnet_lite0", 0), ("mobilenetv3_small_050", 0), ("hrnet_w18_small", 72)]
+)
+def test_nothing_learns_that_stands_behind_the_chosen_level(name, idle):
+    with torch.no_grad():  # whoever makes one
+        backbone = make_backbone(name, "none", -2)
     backbone(PICTURE).maps.sum().backward()
-    assert all(parameter.grad is not None for parameter in backbone.parameters())
+    assert all(parameter.requires_grad == (parameter.grad is not None) for parameter in backbone.parameters())
+    assert sum(not parameter.requires_grad for parameter in backbone.parameters()) == idle
 
 
 def test_weights_of_former_versions_have_the_blocks_behind_and_still_load():

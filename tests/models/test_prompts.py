@@ -116,13 +116,14 @@ def test_a_foreign_tower_is_refused():
 
 def test_the_mask_lets_a_node_see_its_ancestors_and_itself():
     tree = PromptTree([[0, 1, 9], [0, 2, 9]])
-    assert tree.tokens.tolist() == [[0, 1, 2, 9, 9]]
-    assert tree.depth.tolist() == [[0, 1, 1, 2, 2]]
+    assert tree.tokens.tolist() == [[9, 9, 0, 1, 2]]  # those that are pooled first
+    assert tree.depth.tolist() == [[2, 2, 0, 1, 1]]
+    assert tree.kept == 2
     assert (tree.mask[0] == 0).int().tolist() == [
-        [1, 0, 0, 0, 0],
-        [1, 1, 0, 0, 0],
-        [1, 0, 1, 0, 0],
-        [1, 1, 0, 1, 0],
-        [1, 0, 1, 0, 1],
+        [1, 0, 1, 1, 0],
+        [0, 1, 1, 0, 1],
+        [0, 0, 1, 0, 0],
+        [0, 0, 1, 1, 0],
+        [0, 0, 1, 0, 1],
     ]
     assert tree.mask[0, 0, 1] == -math.inf

@@ -23,7 +23,7 @@ from mimi_lightning.data.features import FeatureRows
 from mimi_lightning.data.images import ImageFiles, Picture, Size, mirror
 from mimi_lightning.data.partitions import Protocol, assign_parts, limit_training
 from mimi_lightning.data.places import place
-from mimi_lightning.data.sampling import Draw, MixedBatchSampler, SizeBatchSampler
+from mimi_lightning.data.sampling import Draw, MixedBatchSampler, SizeBatchSampler, share_quota
 from mimi_lightning.errors import DatasetError
 from mimi_lightning.processes import gathered
 
@@ -216,6 +216,12 @@ class MixedDataModule(lightning.LightningDataModule):
     def sizes(self) -> dict[str, int]:
         """Number of images of each dataset, all parts together."""
         return {name: int(n) for name, n in self.table["dataset"].value_counts().sort_index().items()}
+
+    def share_quota(self, world: int, least: int) -> None:
+        """Let the quotas be those of the batches of all processes together, see `share_quota`."""
+        shares = share_quota({name: d["quota"] for name, d in self.datasets.items()}, world, least)
+        for name, quota in shares.items():
+            self.datasets[name]["quota"] = quota
 
     def train_dataloader(self) -> DataLoader:
         """Mixed batches by quota."""

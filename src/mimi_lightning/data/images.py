@@ -155,12 +155,15 @@ def mirrored(seed: Seed) -> Seed:
 
 
 def mirror(image: torch.Tensor, seed: torch.Tensor) -> torch.Tensor:
-    """Mirror the views that their draws want mirrored, in place and on whatever device they are.
+    """Mirror the views that their draws want mirrored, on whatever device they are; on a CPU in place.
 
     Args:
         image: views [B, ..., W].
         seed: of each draw, int64 [B].
     """
+    if image.device.type != "cpu":  # a list would wait for the device
+        rows = mirrored(seed).bool().view(-1, *[1] * (image.ndim - 1))
+        return torch.where(rows, image.flip(-1), image)
     for row in mirrored(seed).nonzero().flatten().tolist():  # on a CPU 20 times faster than torch.where on bytes
         image[row] = image[row].flip(-1)
     return image

@@ -13,6 +13,8 @@ from itertools import groupby
 import numpy as np
 from torch.utils.data import Sampler
 
+from mimi_lightning.errors import ConfigError
+
 Draw = tuple[int, int]
 
 
@@ -76,6 +78,30 @@ class MixedBatchSampler(Sampler[list[Draw]]):
                     order, drawn = np.random.default_rng([self.seed, key, turn]).permutation(rows), turn
                 piece.append((int(order[place]), zlib.crc32(f"{self.seed} {name} {position}".encode())))
             yield piece
+
+
+def share_quota(quota: Mapping[str, int], world: int, least: int = 1) -> dict[str, int]:
+    """Quotas of each process, whose batches together are one of these quotas.
+
+    They are shared evenly or not at all: the loss of a process is a mean over its own pictures, and the mean of these
+    means is that of the whole batch only where all processes have as many of a dataset.
+
+    Args:
+        quota: images of each dataset in a batch of all processes.
+        world: number of processes.
+        least: images of a dataset that a process needs.
+
+    Raises:
+        ConfigError: a quota that cannot be shared so; names one that can.
+    """
+    for name, images in quota.items():
+        if images % world or images < least * world:
+            fitting = world * max(least, -(-images // world))
+            raise ConfigError(
+                f"datasets.{name}.quota={images} with data.quota_scope=global: each of {world} processes needs as many "
+                f"images of a dataset, {least} or more. Set datasets.{name}.quota={fitting}, or data.quota."
+            )
+    return {name: images // world for name, images in quota.items()}
 
 
 class SizeBatchSampler(Sampler[list[Draw]]):

@@ -153,7 +153,7 @@ def _timm(name: str, weights: str, stage: int) -> Backbone:
         _cut(model)
     config = model.pretrained_cfg
     backbone = Backbone(model, model.feature_info.channels()[-1], config["mean"], config["std"])
-    _refuse_rigid(name, backbone)
+    _freeze_idle(backbone, _probe(name, backbone))
     return backbone
 
 
@@ -171,9 +171,9 @@ def _cut(model: EfficientNetFeatures | MobileNetV3Features) -> None:
     model.register_load_state_dict_pre_hook(forget)
 
 
-@torch.no_grad()
-def _refuse_rigid(name: str, backbone: Backbone) -> None:
-    """Refuse a network that takes pictures of one size alone, or gives something else than maps."""
+@torch.enable_grad()
+def _probe(name: str, backbone: Backbone) -> Tensor:
+    """Maps of a small picture; a network that takes pictures of one size alone, or gives something else, is refused."""
     try:
         maps = backbone.eval()(torch.zeros(1, 3, 96, 128, dtype=torch.uint8)).maps
         fits = maps.ndim == 4 and maps.shape[1] == backbone.channels
@@ -185,6 +185,20 @@ def _refuse_rigid(name: str, backbone: Backbone) -> None:
             f"backbone.name={name}: timm's network gives no feature maps [channels, height, width] of pictures of any "
             "size. Choose a convolutional one, such as convnext_tiny, or a transformer of docs/backbones.md."
         )
+    return maps
+
+
+def _freeze_idle(network: nn.Module, output: Tensor) -> None:
+    """Freeze parameters that an output does not depend on, such as those of HRNet's other levels: DDP would wait."""
+    seen, waiting = set(), [output.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            waiting += [following for following, _ in node.next_functions]
+    reached = {id(getattr(node, "variable", None)) for node in seen}
+    for parameter in network.parameters():
+        parameter.requires_grad_(id(parameter) in reached)
 
 
 def _check_stage(name: str, stage: int, levels: int, word: str = "levels") -> None:

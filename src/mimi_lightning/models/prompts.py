@@ -49,19 +49,23 @@ class PromptTree(nn.Module):
     def __init__(self, sequences: Sequence[Sequence[int]]) -> None:
         super().__init__()
         sequences = [tuple(sequence) for sequence in sequences]
-        trees = _plant(sequences)
+        ends = set(sequences)
+        # Those that are pooled come first: of the last block, nothing else is wanted.
+        trees = [sorted(tree, key=lambda prefix: prefix not in ends) for tree in _plant(sequences)]
         size = max(map(len, trees))
+        self.kept = max(sum(prefix in ends for prefix in tree) for tree in trees)
         tokens, depth = torch.zeros(2, len(trees), size, dtype=torch.int64)
         # What fills up a short tree attends to itself: a softmax over nothing would be NaN.
         attends = torch.eye(size, dtype=torch.bool).repeat(len(trees), 1, 1)
         place = {}
         for row, tree in enumerate(trees):
             index = {prefix: node for node, prefix in enumerate(tree)}
-            for prefix, node in index.items():
+            for prefix in sorted(tree, key=len):  # what it begins with before it
+                node = index[prefix]
                 tokens[row, node], depth[row, node] = prefix[-1], len(prefix) - 1
                 if len(prefix) > 1:
                     attends[row, node] |= attends[row, index[prefix[:-1]]]
-                place[prefix] = row * size + node
+                place[prefix] = row * self.kept + node
         self.nodes = len(place)
         self.register_buffer("tokens", tokens, persistent=False)
         self.register_buffer("depth", depth, persistent=False)
@@ -82,7 +86,7 @@ class PromptTree(nn.Module):
         positions = nn.functional.embedding(self.depth, tower.positional_embedding.to(dtype))
         states = tower.token_embedding(self.tokens).to(dtype) + positions
         heads = tower.transformer.resblocks[0].attn.num_heads
-        states = run_blocks(tower.transformer, states, self.mask.to(dtype).repeat_interleave(heads, 0))
+        states = run_blocks(tower.transformer, states, self.mask.to(dtype).repeat_interleave(heads, 0), self.kept)
         features = tower.ln_final(states.flatten(0, 1)[self.ends])
         projection = tower.text_projection
         if projection is None:

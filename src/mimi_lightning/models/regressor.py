@@ -60,7 +60,9 @@ class PooledRegressor(Regressor):
         _check("freeze", freeze, ("none", "norm", "early", "all"))
         _check("pool", pool, POOLS)
         _check("says", says, HEADS)
-        self.backbone = make_backbone(name, weights, stage).requires_grad_(freeze != "all")
+        self.backbone = make_backbone(name, weights, stage)
+        if freeze == "all":
+            self.backbone.requires_grad_(False)
         if freeze == "early":
             _freeze_early(self.backbone)
         self.name, self.freeze, self.keep_scaling, self.reading = name, freeze, keep_scaling, HEADS[says]

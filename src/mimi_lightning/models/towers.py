@@ -1,6 +1,6 @@
 """Passes through open_clip's transformers: the same functions and gradients with fewer operations and less memory.
 
-What is saved: of the last block of an image tower only the class token is computed, quick GELU is one operation
+What is saved: of the last block only the tokens that are pooled are computed, quick GELU is one operation
 instead of three, and queries, keys and values are not copied into another order. Towers and blocks that are not of the
 kind described here are left to open_clip.
 """

@@ -78,6 +78,8 @@ class WithinDatasets(Objective):
         balance: `fixed` or `loss`.
     """
 
+    pictures = 2
+
     def __init__(
         self, weights: Sequence[float], span: Sequence[Sequence[float]] | None = None, balance: str = "fixed"
     ) -> None:
