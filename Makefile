@@ -44,6 +44,7 @@ bench: $(BIN)/.dev ## Time all benchmarks, each side by side with its plain form
 bench-compare: $(BIN)/.dev ## Hold two files of results against each other: A=old.json B=new.json (those of the last two times)
 	$(BIN)/python -m benchmarks.compare $(or $(A),benchmarks/results.former.json) $(or $(B),benchmarks/results.json)
 
+bench-step: ## Time training steps and a test pass of MIMI-ResNet34 against the plain formulation
 bench-mapper: ## Time the mapper against its plain formulation
 bench-mappers: ## Time a training step of every mapper beside MINN's
 bench-backbones: ## Time backbones with poolings and adapters
@@ -57,7 +58,7 @@ bench-export: ## Time exported files, and tell what 8 bits cost the demo's check
 bench-gpu: ## Time steps and test passes of the published variants on a GPU
 bench-profile-step: ## Tell where the time of a training step goes, for every published variant
 
-BENCHMARKS := $(addprefix bench-,mapper mappers backbones data rows report clip clip-memory score export gpu profile-step)
+BENCHMARKS := $(addprefix bench-,step mapper mappers backbones data rows report clip clip-memory score export gpu profile-step)
 .PHONY: $(BENCHMARKS)
 $(BENCHMARKS): bench-%: $(BIN)/.dev
 	$(BIN)/python -m benchmarks.$(subst -,_,$*) $(ARGS)

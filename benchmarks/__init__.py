@@ -4,4 +4,4 @@
 """
 
 # A new benchmark is a module with `cases`, see `harness`, and its name here.
-BENCHMARKS = ("mapper", "mappers", "backbones", "clip", "data", "rows", "score", "export", "report")
+BENCHMARKS = ("step", "mapper", "mappers", "backbones", "clip", "data", "rows", "score", "export", "report")
