@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,15 +14,6 @@ from omegaconf import DictConfig
 
 from mimi_lightning.errors import ConfigError, MimiError
 
-# Modules that options need, and the extras that bring them.
-NEEDED = {
-    "hydra/launcher=joblib": ("hydra_plugins.hydra_joblib_launcher", "joblib"),
-    "hydra/launcher=submitit_local": ("hydra_plugins.hydra_submitit_launcher", "slurm"),
-    "hydra/launcher=submitit_slurm": ("hydra_plugins.hydra_submitit_launcher", "slurm"),
-    "hydra/sweeper=optuna": ("optuna", "optuna"),
-}
-
-
 class Failure(NamedTuple):
     """What a job that failed hands back, perhaps from another process or machine."""
 
@@ -32,19 +22,6 @@ class Failure(NamedTuple):
 
 
 failures: list[Failure] = []  # of the sweep of this process
-
-
-def refuse_absent(hydra: DictConfig) -> None:
-    """Refuse a launcher or a sweeper that is not installed.
-
-    Raises:
-        ConfigError: with the line that installs it.
-    """
-    for group in ("hydra/launcher", "hydra/sweeper"):
-        option = f"{group}={hydra.runtime.choices[group]}"
-        module, extra = NEEDED.get(option, ("hydra", ""))
-        if find_spec(module) is None:
-            raise ConfigError(f'{option} needs: pip install "mimi-lightning[{extra}]"')
 
 
 @contextmanager

@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.utils import JobReturn
-from omegaconf import DictConfig
 
 from mimi_lightning import sweep
 
 
 class Grid(BasicSweeper):
     """Hydra's own sweep, which ends with one report, wherever its jobs ran."""
-
-    def setup(self, *, config: DictConfig, **context: Any) -> None:
-        """Set the launcher up; errors as those of `sweep.refuse_absent`."""
-        sweep.refuse_absent(config.hydra)
-        super().setup(config=config, **context)
 
     def sweep(self, arguments: list[str]) -> list[Sequence[JobReturn]]:
         """Run all jobs, then report; errors as those of `sweep.lost` and `sweep.report_splits`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import shlex
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mimi_lightning import sweep
 from mimi_lightning.errors import ConfigError, MimiError
+from mimi_lightning.hints import needs_extra
 from mimi_lightning.rules import whole
 
 if TYPE_CHECKING:  # Hydra imports its plugins with every command
@@ -57,8 +59,13 @@ class Search(Sweeper):
         self.trials, self.parallel, self.seed, self.space = trials, parallel, seed, space
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Set the launcher up; errors as those of `sweep.refuse_absent`."""
-        sweep.refuse_absent(config.hydra)
+        """Set the launcher up.
+
+        Raises:
+            ConfigError: Optuna is not installed.
+        """
+        if find_spec("optuna") is None:
+            raise ConfigError(needs_extra("hydra/sweeper=optuna", "optuna"))
         self.config, self.folder = config, Path(config.hydra.sweep.dir)
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
