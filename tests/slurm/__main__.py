@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -66,8 +67,8 @@ def main() -> int:
 def _drill(command: list[str], folder: Path) -> Path:
     """Sweep twice with the same command, and kill on the way; returns the folder of the runs."""
     with _sweep(command):
-        _await("the first job trains, and is warned", lambda: _run(folder, 1).logs and _signal("USR2", split=1))
-        _await("the second job trains, and is killed", lambda: _run(folder, 2).logs and _signal("KILL", split=2))
+        _await("the first job trains, and is warned", lambda: _run(folder, 1).logs and _warn(split=1))
+        _await("the second job trains, and is killed", lambda: _run(folder, 2).logs and _kill(split=2))
         _await("the first job went back into the queue, and has ended", lambda: _run(folder, 1).finished)
     assert not _run(folder, 2).finished, "it ended before it was killed"
     _await("nothing is left in the queue", lambda: not _jobs())
@@ -97,19 +98,28 @@ def _run(folder: Path, split: int) -> RunFolder:
     return RunFolder(folder / f"resnet18/split{split:02}")
 
 
-def _jobs() -> dict[str, str]:
-    """States of the jobs that Slurm knows by their numbers, such as 3_0: the first of an array."""
-    command = ["squeue", "--noheader", "--array", "--format=%i %T"]
+def _jobs(*states: str) -> dict[str, str]:
+    """Numbers of the jobs that Slurm knows, or of those in a state, by their place in the array of the sweep."""
+    command = ["squeue", "--noheader", "--array", "--format=%K %A", *(f"--states={state}" for state in states)]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return dict(line.split() for line in said.splitlines())
 
 
-def _signal(name: str, split: int) -> bool:
-    """Send a signal to the processes of the job of a split, if it runs."""
-    for number in (number for number, state in _jobs().items() if state == "RUNNING"):
-        if number.endswith(f"_{split - 1}"):
-            return subprocess.run(["scancel", f"--signal={name}", number]).returncode == 0
-    return False
+def _warn(split: int) -> bool:
+    """Send what submitit asks Slurm to send before the time limit, to the job of a split if it runs."""
+    job = _jobs("RUNNING").get(str(split - 1))
+    return job is not None and subprocess.run(["scancel", "--signal=USR2", job]).returncode == 0
+
+
+def _kill(split: int) -> bool:
+    """Kill the processes of the job of a split, if it runs; `scancel --signal=KILL` would say SIGTERM first."""
+    job = _jobs("RUNNING").get(str(split - 1))
+    if job is None:
+        return False
+    said = subprocess.run(["scontrol", "listpids", f"{job}.0"], capture_output=True, text=True, check=True).stdout
+    for line in said.splitlines()[1:]:
+        os.kill(int(line.split()[0]), signal.SIGKILL)
+    return True
 
 
 def _await(what: str, happened: Callable[[], object]) -> None:
