@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 
 from mimi_lightning.errors import ConfigError, MimiError
 
+
 class Failure(NamedTuple):
     """What a job that failed hands back, perhaps from another process or machine."""
 

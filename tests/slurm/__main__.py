@@ -1,11 +1,11 @@
 """Sweep through a Slurm of this machine, kill what runs there, and see whether anything is missing at the end.
 
-    make test-slurm     installs Debian's slurm-wlm and munge; needs root; two minutes on two cores
+    make test-slurm     installs Debian's slurm-wlm and munge; needs root; four minutes on two cores
 
-A sweep of two splits goes through submitit. The first job gets the warning that comes before a time limit: it has to save
-its state, to go back into the queue and on from there. The second one is killed, and so is the sweep. The same command
-then has to skip the finished split, to go on with the other and to report both. Predictions have to have the bytes of a
-sweep that was left alone, without any Slurm.
+A sweep of two splits goes through submitit. The first job gets the warning that comes before a time limit: it has to
+save its state, to go back into the queue and on from there. The second one is killed, and so is the sweep. The same
+command then has to skip the finished split, to go on with the other and to report both. Predictions have to have the
+bytes of a sweep that was left alone, without any Slurm.
 """
 
 from __future__ import annotations
@@ -20,11 +20,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from mimi_lightning.data.miniature import make_miniature
 from mimi_lightning.run_folder import RunFolder
 from tests.slurm.cluster import one_node
 
+T = TypeVar("T")
 PATIENCE = 180  # seconds for anything to happen
 WORDS = [
     *("-m", "split=1,2", "dataset=[csiq,live]", "backbone=resnet18", "backbone.weights=none", "backbone.stage=-3"),
@@ -67,8 +69,8 @@ def main() -> int:
 def _drill(command: list[str], folder: Path) -> Path:
     """Sweep twice with the same command, and kill on the way; returns the folder of the runs."""
     with _sweep(command):
-        _await("the first job trains, and is warned", lambda: _run(folder, 1).logs and _warn(split=1))
-        _await("the second job trains, and is killed", lambda: _run(folder, 2).logs and _kill(split=2))
+        _warn(_await("the first job trains, and is warned", lambda: _running(folder, 1)))
+        _kill(_await("the second job trains, and is killed", lambda: _running(folder, 2)))
         _await("the first job went back into the queue, and has ended", lambda: _run(folder, 1).finished)
     assert not _run(folder, 2).finished, "it ended before it was killed"
     _await("nothing is left in the queue", lambda: not _jobs())
@@ -105,30 +107,31 @@ def _jobs(*states: str) -> dict[str, str]:
     return dict(line.split() for line in said.splitlines())
 
 
-def _warn(split: int) -> bool:
-    """Send what submitit asks Slurm to send before the time limit, to the job of a split if it runs."""
-    job = _jobs("RUNNING").get(str(split - 1))
-    return job is not None and subprocess.run(["scancel", "--signal=USR2", job]).returncode == 0
+def _running(folder: Path, split: int) -> str | None:
+    """Number of a split's job when that is amid its training."""
+    return _jobs("RUNNING").get(str(split - 1)) if _run(folder, split).logs else None
 
 
-def _kill(split: int) -> bool:
-    """Kill the processes of the job of a split, if it runs; `scancel --signal=KILL` would say SIGTERM first."""
-    job = _jobs("RUNNING").get(str(split - 1))
-    if job is None:
-        return False
+def _warn(job: str) -> None:
+    """Send what submitit asks Slurm to send before the time limit."""
+    subprocess.run(["scancel", "--signal=USR2", job], check=True)
+
+
+def _kill(job: str) -> None:
+    """Kill a job's processes; `scancel --signal=KILL` would say SIGTERM first."""
     said = subprocess.run(["scontrol", "listpids", f"{job}.0"], capture_output=True, text=True, check=True).stdout
     for line in said.splitlines()[1:]:
         os.kill(int(line.split()[0]), signal.SIGKILL)
-    return True
 
 
-def _await(what: str, happened: Callable[[], object]) -> None:
-    """Wait until something has happened, and say so."""
+def _await(what: str, happened: Callable[[], T]) -> T:
+    """Wait until something has happened, and say so; returns what it came to."""
     end = time.monotonic() + PATIENCE
-    while not happened():
+    while not (outcome := happened()):
         assert time.monotonic() < end, f"{PATIENCE} seconds went by before this: {what}"
         time.sleep(0.1)
     print(what, flush=True)
+    return outcome
 
 
 if __name__ == "__main__":

@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 import shlex
 from collections.abc import Mapping, Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from filelock import FileLock, Timeout
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -53,19 +54,19 @@ class Search(Sweeper):
     """
 
     def __init__(self, trials: int, parallel: int, seed: int, space: Mapping[str, str]) -> None:
-        for name, value in {"trials": trials, "parallel": parallel}.items():
-            if whole(1).broken_by(value):
-                raise ConfigError(f"hydra.sweeper.{name}={value}: {whole(1).said}")
         self.trials, self.parallel, self.seed, self.space = trials, parallel, seed, space
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Set the launcher up.
 
         Raises:
-            ConfigError: Optuna is not installed.
+            ConfigError: Optuna is not installed, or a number makes no sense.
         """
         if find_spec("optuna") is None:
             raise ConfigError(needs_extra("hydra/sweeper=optuna", "optuna"))
+        for name, value in {"trials": self.trials, "parallel": self.parallel}.items():
+            if whole(1).broken_by(value):
+                raise ConfigError(f"hydra.sweeper.{name}={value}: {whole(1).said}")
         self.config, self.folder = config, Path(config.hydra.sweep.dir)
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
@@ -114,8 +115,9 @@ class Search(Sweeper):
         from optuna.storages.journal import JournalFileBackend
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        journal = JournalStorage(JournalFileBackend(str(self.folder / JOURNAL)))
-        study = optuna.create_study(storage=journal, study_name="search", direction="maximize", load_if_exists=True)
+        storage = JournalStorage(JournalFileBackend(str(self.folder / JOURNAL)))
+        create = partial(optuna.create_study, storage=storage, study_name="search", direction="maximize")
+        study = create(load_if_exists=True)
         asked = {
             "words": [word for word in plan.words if not word.startswith("paths.")],
             "splits": plan.splits,
@@ -123,10 +125,13 @@ class Search(Sweeper):
             "monitor": self.config.monitor,
         }
         if study.user_attrs.get("asked", asked) != asked:
-            raise ConfigError(
-                f"{self.folder} holds a search that was asked for something else.\n"
-                "Choose another name=..., or remove the folder to start anew and lose it."
-            )
+            if _completed(study):
+                raise ConfigError(
+                    f"{self.folder} holds a search that was asked for something else.\n"
+                    "Choose another name=..., or remove the folder to start anew and lose it."
+                )
+            optuna.delete_study(storage=storage, study_name="search")
+            study = create()
         study.set_user_attr("asked", asked)
         # One seed in every process would propose again what the former ones did.
         study.sampler = optuna.samplers.TPESampler(seed=self.seed + len(study.trials), constant_liar=True)
