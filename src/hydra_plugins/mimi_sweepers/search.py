@@ -119,7 +119,7 @@ class Search(Sweeper):
         create = partial(optuna.create_study, storage=storage, study_name="search", direction="maximize")
         study = create(load_if_exists=True)
         asked = {
-            "words": [word for word in plan.words if not word.startswith("paths.")],
+            "words": sorted(word for word in plan.words if not word.startswith("paths.")),
             "splits": plan.splits,
             "space": {key: repr(distribution) for key, distribution in plan.space.items()},
             "monitor": self.config.monitor,
