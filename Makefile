@@ -4,7 +4,7 @@ BIN := .venv/bin
 MIMI := $(BIN)/python -m mimi_lightning
 
 .DEFAULT_GOAL := help
-.PHONY: help demo photos test fuzz mutants chaos lint format bench bench-compare wheel clean
+.PHONY: help demo photos test test-slurm fuzz mutants chaos lint format bench bench-compare wheel clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,6 +17,10 @@ photos: $(BIN)/.miniature ## Get 44 photographs for data=miniature_study (Debian
 
 test: $(BIN)/.dev ## Run the test suite
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(or $(ARGS),-n 2 --dist worksteal)
+
+test-slurm: $(BIN)/.dev ## Sweep through a Slurm of this machine, and kill its jobs (Debian or Ubuntu, root; four minutes)
+	test -x /usr/sbin/slurmctld && test -x /usr/sbin/munged || apt-get install --no-install-recommends --yes slurm-wlm munge
+	$(BIN)/python -m tests.slurm
 
 mutants: $(BIN)/.mutants ## Change the mathematics, metrics, samplers and splits, and count what no test notices (hours)
 	OMP_NUM_THREADS=1 $(BIN)/mutmut run $(ARGS)

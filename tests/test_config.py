@@ -241,8 +241,8 @@ def test_what_hydra_refuses_is_explained(checked, override, message):
     assert message in config.explain(caught.value, [override])
 
 
-GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir())
-OPTIONAL = {"tasks": {}, "logger": {}, "callbacks": None, "experiment": None}  # and what is left of them
+GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name != "hydra")
+OPTIONAL = {"tasks": {}, "logger": {}, "callbacks": None, "experiment": None, "sweep": None}  # and what is left of them
 
 
 @pytest.mark.parametrize("word", ["{}=null", "~{}"])

@@ -113,13 +113,16 @@ def test_a_folder_of_another_run_is_left_as_it_is(tmp_path, miniature):
 
 
 def test_a_failed_split_is_named_and_the_others_are_reported(tmp_path, miniature, fast):
-    paths = [f"paths.datasets={miniature}", "splits.store=splits"]
-    done = mimi("-m", "split=1,11,2", *fast, *paths, "dataset=[csiq,live]", cwd=tmp_path)
+    """In processes of their own, from which the one that reports hears what became of them."""
+    words = [f"paths.datasets={miniature}", "splits.store=splits", "dataset=[csiq,live]", "hydra/launcher=processes"]
+    done = mimi("-m", "split=1,11", *fast, *words, cwd=tmp_path)
     assert done.returncode == 1
-    assert "split=11: expected a whole number, 1 to 10" in done.stderr
+    assert "\nFailed: split=11: expected a whole number, 1 to 10.\n  split=11 " in done.stderr
     assert "no result of split 11" in done.stdout
     numbers = json.loads((tmp_path / "outputs/mimi/report/report.json").read_text())
-    assert {row["splits"] for row in numbers["summary"]} == {2}
+    assert {row["splits"] for row in numbers["summary"]} == {1}
+    told = json.loads((tmp_path / "outputs/mimi/resnet18/split01/metrics.json").read_text())
+    assert told["validation"].keys() == {"val/srcc_weighted"}
 
 
 def test_an_installed_wheel_runs_outside_the_repository(tmp_path):
@@ -133,6 +136,7 @@ def test_an_installed_wheel_runs_outside_the_repository(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert str(tmp_path / "site") in done.stdout
+    assert (tmp_path / "site/hydra_plugins/mimi_sweepers/grid.py").is_file()
     assert "backbone:\n  _target_" in done.stdout
 
 

@@ -154,7 +154,9 @@ def settings(run, monkeypatch):
     found = []
     monkeypatch.setattr(train, "_run", lambda run, settings: found.append(settings))
     monkeypatch.setattr(train, "show_results", lambda run: None)
-    run("dataset=[csiq,kadid,live]")
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "read_metrics", lambda run: {})
+        run("dataset=[csiq,kadid,live]")
     return found[0]
 
 

@@ -20,7 +20,6 @@ from mimi_lightning.errors import ConfigError, MimiError, Terminated
 
 INTERRUPTED, TERMINATED = 130, 143  # exit codes after Ctrl-C and SIGTERM: 128 and the signal's number
 
-_failed: list[str] = []  # jobs of this multirun
 _composed: list[str] = []  # all jobs that began
 
 
@@ -35,32 +34,38 @@ def main() -> int:
         sys.argv[1:] = config.plain(words)  # where Hydra reads them
         sweep.refuse_empty(words)
         _composed.clear()
+        sweep.failures.clear()
         try:
             hydra.main(version_base="1.3", config_path=str(config.conf_dir()), config_name="config")(_run)()
         except config.UNCOMPOSED as error:
             if _composed:
                 raise
             raise ConfigError(f"This cannot be composed: {error}.") from error
-    return 1 if _failed else 0
+    for job, message in sweep.failures:
+        print(f"Failed: {message}\n  {job}", file=sys.stderr)
+    return 1 if sweep.failures else 0
 
 
-def _run(cfg: DictConfig) -> None:
-    """Run one job; in a multirun a failed one is remembered, and the others go on."""
-    _composed.append(HydraConfig.get().job.override_dirname)
+def _run(cfg: DictConfig) -> float | sweep.Failure | None:
+    """Run one job, and return what its best epoch came to; in a multirun a failed one is told, and the others go on."""
+    hydra_cfg = HydraConfig.get()
+    _composed.append(hydra_cfg.job.override_dirname)
+    config.register_resolvers()  # a launcher may have started this process
     try:
         with _one_message():
-            config.check(cfg, HydraConfig.get())
+            config.check(cfg, hydra_cfg)
             from mimi_lightning.processes import of_this_job  # only now: importing torch takes seconds
             from mimi_lightning.train import train
 
             with _words_of_job(), of_this_job():
-                train(cfg)
+                return train(cfg)
     except (Exception, SystemExit) as error:
-        if HydraConfig.get().mode is not RunMode.MULTIRUN or getattr(error, "code", None) in (INTERRUPTED, TERMINATED):
+        if hydra_cfg.mode is not RunMode.MULTIRUN or getattr(error, "code", None) in (INTERRUPTED, TERMINATED):
             raise
         if not isinstance(error, SystemExit):
             traceback.print_exception(error)
-        _failed.append(HydraConfig.get().job.override_dirname)
+        # Where it exits, the message was of the error before.
+        return sweep.Failure(" ".join(hydra_cfg.overrides.task), str(error.__context__ or error).partition("\n")[0])
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from mimi_lightning.hints import missing_key, unknown_key, unknown_option
 from mimi_lightning.rules import check_values, flatten
 
 SPLITS = range(1, 11)
-OVERLAYS = ("experiment",)  # groups that only change what the others define
+OVERLAYS = ("experiment", "sweep")  # groups that only change what the others define
 SEVERAL = {"dataset": "datasets", "logger": "logger", "callbacks": "callbacks"}  # node of groups of several options
 UNCOMPOSED = (ValueError, TypeError, AttributeError)  # of Hydra, where values change their kind on the way
 NONE = ("", "null", "[null]", "false")

@@ -12,6 +12,13 @@ MOVED = {
     "data.small_images": "view.train.small_images",
 }
 
+# Options of Hydra's plugins, and the extras that bring them.
+BROUGHT = {
+    "hydra/launcher=joblib": "joblib",
+    "hydra/launcher=submitit_local": "slurm",
+    "hydra/launcher=submitit_slurm": "slurm",
+}
+
 
 def unknown_key(key: str, known: Iterable[str]) -> str:
     """Of a key that is not defined, among those that are."""
@@ -29,8 +36,15 @@ def missing_key(key: str, options: Collection[str]) -> str:
 
 def unknown_option(group: str, option: str, options: Iterable[str]) -> str:
     """Of an option that a group does not have."""
+    if extra := BROUGHT.get(f"{group}={option}"):
+        return needs_extra(f"{group}={option}", extra)
     own = ". One of your own lies in dataset/ of --config-dir DIR." if group == "dataset" else ""
     return f"There is no {group}={option}.{_nearest(option, options)} There are: {', '.join(options)}{own}"
+
+
+def needs_extra(option: str, extra: str) -> str:
+    """Of an option whose packages are not installed."""
+    return f'{option} needs: pip install "mimi-lightning[{extra}]"'
 
 
 def _nearest(word: str, known: Iterable[str]) -> str:

@@ -13,6 +13,7 @@ EXPECTED = (
     ".*Checkpoint directory .* exists and is not empty.*",  # of a run that goes on
     ".*callbacks used to create the checkpoint need to be provided.*",  # earlier versions had another one for last.ckpt
     ".*custom batch sampler.*",  # the project's samplers return every index
+    ".*`srun` command is available on your system.*",  # of a cluster, where a sweep waits for its jobs
     r".*module\(s\) in eval mode at the start of training.*",  # those that are frozen
     ".*Grad strides do not match bucket view strides.*",  # of the weights of stacks, which are small
     ".*sync_dist=True.*",  # validation figures are made of the scores of all processes

@@ -84,7 +84,9 @@ def mapping_curves(model: QualityModel, predictions: pd.DataFrame, points: int =
     )
 
 
-def write_results(run: RunFolder, name: str, data: MixedDataModule, model: QualityModel, skipped: int) -> pd.DataFrame:
+def write_results(
+    run: RunFolder, name: str, data: MixedDataModule, model: QualityModel, best: Mapping[str, float], skipped: int
+) -> pd.DataFrame:
     """Write predictions.csv, mappings.csv, mappings.png, the model card and, when all else is there, metrics.json.
 
     Args:
@@ -92,6 +94,7 @@ def write_results(run: RunFolder, name: str, data: MixedDataModule, model: Quali
         name: of the run, such as `mimi_resnet34/resnet34/split03`.
         data: the data it was trained and tested on.
         model: the model, after testing its best weights.
+        best: figures of validation that these were chosen by.
         skipped: number of images that could not be read and were left out.
 
     Returns:
@@ -114,6 +117,7 @@ def write_results(run: RunFolder, name: str, data: MixedDataModule, model: Quali
         "tasks": model.accuracies,
         "alignment": _alignment(data, predictions),
         "best_epoch": torch.load(run.file("checkpoint"), map_location="cpu", weights_only=True)["epoch"],
+        "validation": dict(best),
         "skipped": skipped,
         "partition": {
             "protocol": data.protocol.protocol,

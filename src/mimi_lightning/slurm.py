@@ -10,6 +10,9 @@ from contextlib import contextmanager
 
 from lightning.pytorch.utilities import rank_zero_warn
 
+# What warns of the time limit: `#SBATCH --signal=SIGUSR1@90` of one's own script, and submitit.
+WARNINGS = (signal.SIGUSR1, signal.SIGUSR2)
+
 
 def job() -> str | None:
     """Number of the batch job that this process belongs to, as `scontrol` takes it; None outside of Slurm."""
@@ -20,18 +23,24 @@ def job() -> str | None:
 
 @contextmanager
 def warned() -> Iterator[None]:
-    """Take the warning before the time limit, SIGUSR1 by `#SBATCH --signal=SIGUSR1@90`, for SIGTERM.
+    """Take the warning before the time limit for SIGTERM, which saves the state first.
 
-    Lightning's own handler would write a checkpoint amid a step; it stands back where there is another one.
+    Lightning's own handler would write a checkpoint amid a step; it stands back where there is another one. That of
+    submitit would requeue the job with what was saved minutes ago.
     """
     if job() is None:
         yield
         return
-    before = signal.signal(signal.SIGUSR1, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    before = {warning: signal.signal(warning, _terminate) for warning in WARNINGS}
     try:
         yield
     finally:
-        signal.signal(signal.SIGUSR1, before)
+        for warning, handler in before.items():
+            signal.signal(warning, handler)
+
+
+def _terminate(*_: object) -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def requeue() -> None:

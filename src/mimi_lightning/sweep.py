@@ -1,31 +1,63 @@
-"""What a multirun does beyond its jobs: the report of all its splits."""
+"""What a sweep does beyond its jobs, wherever these run: what failed, what was lost, and the report of all splits."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobReturn
 from hydra.errors import HydraException
-from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from mimi_lightning.errors import ConfigError
+from mimi_lightning.errors import ConfigError, MimiError
 
 
-class SweepReport(Callback):
-    """Reports the study when all jobs of a multirun have ended; splits that failed are named in it."""
+class Failure(NamedTuple):
+    """What a job that failed hands back, perhaps from another process or machine."""
 
-    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Write the report of all runs below the sweep's folder.
+    job: str
+    message: str
 
-        Raises:
-            ScoreError: no run was finished.
-        """
-        from mimi_lightning.evaluation.report import report  # only now: --help need not wait for it
 
-        report([Path(config.hydra.sweep.dir)], expected=swept_splits(config.hydra.overrides.task))
+failures: list[Failure] = []  # of the sweep of this process
+
+
+@contextmanager
+def lost() -> Iterator[None]:
+    """Say what to do where a launcher lost a job: its process was killed, or its machine went down.
+
+    Raises:
+        MimiError: instead of the launcher's own error.
+    """
+    try:
+        yield
+    except RuntimeError as error:  # joblib's and submitit's
+        reason = str(error).partition("\n")[0]
+        raise MimiError(
+            f"A job was lost: {reason}\nWhen all others have ended, the same command skips what is finished and goes "
+            "on with the rest."
+        ) from error
+
+
+def outcomes(returns: Iterable[JobReturn]) -> list[float | None]:
+    """Monitored values that jobs came to; None of those that failed, which are remembered."""
+    values = [job.return_value for job in returns]
+    failures.extend(value for value in values if isinstance(value, Failure))
+    return [None if isinstance(value, Failure) else value for value in values]
+
+
+def report_splits(hydra: DictConfig) -> None:
+    """Report all runs below the sweep's folder; splits that failed are named in it.
+
+    Raises:
+        ScoreError: no run was finished.
+    """
+    from mimi_lightning.evaluation.report import report  # only now: --help need not wait for it
+
+    report([Path(hydra.sweep.dir)], expected=swept_splits(hydra.overrides.task))
 
 
 def swept_splits(overrides: Iterable[str]) -> list[int]:
@@ -50,5 +82,5 @@ def refuse_empty(words: Iterable[str]) -> None:
             override = OverridesParser.create().parse_override(word)
         except HydraException:
             continue
-        if override.is_sweep_override() and next(override.sweep_iterator(), None) is None:
+        if override.is_discrete_sweep() and next(override.sweep_iterator(), None) is None:
             raise ConfigError(f"{word} sweeps over nothing; such as split=range(1,11), whose end is not in it.")

@@ -44,11 +44,15 @@ PARTS = ("mapper", "gauge", "labels", "objective", "tasks", "optimizer", "schedu
 LOST = re.compile("gloo|nccl|TCPStore|connection (closed|reset)", re.IGNORECASE)
 
 
-def train(cfg: DictConfig) -> None:
+def train(cfg: DictConfig) -> float | None:
     """Train, test and report one split; `config.check` has passed the configuration.
 
     The run folder holds config.yaml, checkpoints/, logs/ and, when the run is finished, predictions.csv, metrics.json
     and mappings.png. An unfinished run goes on from its last state, a finished one is only shown.
+
+    Returns:
+        The figure of validation that is monitored, of the best epoch, as a search asks for it; None in other processes
+        than the first, and of runs of former versions.
 
     Raises:
         MimiError: whatever a user can mend.
@@ -66,6 +70,8 @@ def train(cfg: DictConfig) -> None:
                 _run(run, settings)
             if leads():
                 show_results(run)
+                return run.read_metrics().get("validation", {}).get(settings["monitor"])
+            return None
     except Terminated:
         if leads():
             slurm.requeue()
@@ -105,9 +111,9 @@ def _run(run: RunFolder, settings: Settings) -> None:
         skipped = set().union(*gathered(data.skipped))
         if trainer.is_global_zero:
             name = "/".join(run.path.parts[-3:])
-            best = trainer.checkpoint_callback
-            figures = write_results(run, name, data, model, len(skipped))
-            log_results(trainer.loggers, figures, {settings["monitor"]: float(best.best_model_score)}, run)
+            best = {settings["monitor"]: float(trainer.checkpoint_callback.best_model_score)}
+            figures = write_results(run, name, data, model, best, len(skipped))
+            log_results(trainer.loggers, figures, best, run)
             run.former.unlink(missing_ok=True)
     except SIGTERMException as stop:
         raise Terminated(f"The state of {run.path} is saved. The same command goes on from there.") from stop

@@ -1,0 +1,1 @@
+"""Sweepers of this project, where Hydra looks for its plugins."""
