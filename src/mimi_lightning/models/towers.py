@@ -1,8 +1,9 @@
 """Passes through open_clip's transformers: the same functions and gradients with fewer operations and less memory.
 
-What is saved: of the last block only the tokens that are pooled are computed, quick GELU is one operation
-instead of three, and queries, keys and values are not copied into another order. Towers and blocks that are not of the
-kind described here are left to open_clip.
+What is saved: of the last block only the tokens that are pooled are computed, quick GELU is one operation instead of
+three, queries, keys and values are not copied into another order, patches are projected by one product, and processors
+get the gradients of attention from plain products. Towers and blocks that are not of the kind described here are left
+to open_clip.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear, scaled_dot_product_attention, silu
 from torch.utils.checkpoint import checkpoint
 
+SHORT = 256  # tokens whose attention weights, kept for the gradient, are few beside their states
 SLOPE = 1.702  # quick GELU is x sigmoid(1.702 x) = silu(1.702 x) / 1.702
 
 
@@ -62,10 +64,17 @@ def _pools_class_token(tower: nn.Module) -> bool:
 
 def _embed(tower: nn.Module, pixels: Tensor) -> Tensor:
     """Patches as tokens behind the class token, [B, 1 + patches, W]."""
-    tokens = tower.conv1(pixels).flatten(2).transpose(1, 2)
+    tokens = _project_patches(tower.conv1, pixels)
     first = tower.class_embedding.to(tokens.dtype).expand(tokens.shape[0], 1, -1)
     states = torch.cat([first, tokens], 1) + tower.positional_embedding.to(tokens.dtype)
     return tower.ln_pre(tower.patch_dropout(states))
+
+
+def _project_patches(convolution: nn.Conv2d, pixels: Tensor) -> Tensor:
+    """What a convolution makes of patches that neither overlap nor leave gaps, [B, patches, W]: one matrix product."""
+    height, width = convolution.kernel_size
+    patches = pixels.unflatten(3, (-1, width)).unflatten(2, (-1, height)).permute(0, 2, 4, 1, 3, 5)
+    return linear(patches.flatten(3).flatten(1, 2), convolution.weight.flatten(1), convolution.bias)
 
 
 def _run_block(block: nn.Module, states: Tensor, mask: Tensor | None, kept: int | None) -> Tensor:
@@ -97,8 +106,16 @@ def _attend(attention: nn.MultiheadAttention, states: Tensor, mask: Tensor | Non
         key, value = _project(states, weight[width:], bias[width:], heads)
         mask = None if mask is None else mask[:, :kept]
     mask = None if mask is None else mask.unflatten(0, (-1, heads))
-    mixed = scaled_dot_product_attention(query, key, value, attn_mask=mask)
+    mixed = _mix(query, key, value, mask)
     return attention.out_proj(mixed.transpose(1, 2).flatten(2))
+
+
+def _mix(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+    """Scaled dot-product attention; in training on processors by plain products, whose gradients cost much less."""
+    if query.device.type != "cpu" or not query.requires_grad or key.shape[-2] > SHORT:
+        return scaled_dot_product_attention(query, key, value, attn_mask=mask)
+    logits = query @ key.mT * query.shape[-1] ** -0.5
+    return (logits if mask is None else logits + mask).softmax(-1) @ value
 
 
 def _project(states: Tensor, weight: Tensor, bias: Tensor, heads: int) -> tuple[Tensor, ...]:
