@@ -61,9 +61,9 @@ class PlainModel(nn.Module):
         return self.mapper.loss(self(batch["image"]).view(datasets, -1), target.view(datasets, -1), ends)
 
 
-def make(side: int, quota: int) -> tuple[QualityModel, dict[str, Any]]:
+def make(side: int, quota: int, *words: str) -> tuple[QualityModel, dict[str, Any]]:
     """MIMI-ResNet34 with random weights, all datasets of one weight; a batch of crops."""
-    settings = OmegaConf.to_container(config.load([*WORDS, f"view.train.crop={side}"]), resolve=True)
+    settings = OmegaConf.to_container(config.load([*WORDS, f"view.train.crop={side}", *words]), resolve=True)
     for dataset in settings["datasets"].values():
         dataset |= {"quota": quota, "weight": 1}
     torch.manual_seed(0)

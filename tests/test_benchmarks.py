@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import BENCHMARKS, __main__, clip, compare, data, harness, profile_step, score
+from benchmarks import BENCHMARKS, __main__, clip, compare, data, harness, profile_step, score, step
 from benchmarks.harness import Case, Fact, Timing, alternate
 from mimi_lightning.data.images import ImageFiles, TrainView
 from mimi_lightning.models.clip import CLIPRegressor
@@ -172,3 +172,12 @@ def test_the_plain_loader_makes_the_same_pictures(tmp_path, monkeypatch, suffix)
     (ours,) = data.normalised([ours[None]])
     gaps = [(plain - each).abs().max().item() for each in (ours, ours.flip(-1))]
     assert min(gaps) < 0.05 < max(gaps)
+
+
+@pytest.mark.parametrize("channels", [16, 512])
+def test_a_plain_training_step_computes_the_same(channels):
+    model, batch = step.make(48, 2, "backbone=resnet18", "backbone.stage=-3", f"backbone.max_channels={channels}")
+    steps = step.plain_step(model, batch), step.our_step(model, batch, "32-true")
+    for _ in range(3):
+        plain, ours = (take() for take in steps)
+        torch.testing.assert_close(ours, plain, rtol=2e-4, atol=0)
