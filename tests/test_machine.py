@@ -18,8 +18,8 @@ def processor(monkeypatch):
     """Let this processor have AMX, or neither it nor AVX512-BF16."""
 
     def pretend(amx: bool) -> None:
-        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
-        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+        told = {"cpu_name": "a processor", "amx_bf16": amx, "avx512_bf16": False}
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: told, raising=False)
 
     return pretend
 
@@ -44,6 +44,7 @@ def test_a_processor_gets_what_it_multiplies(settings, processor, tmp_path, caps
     assert chosen["optimizer"]["fused"] is True
     said = capsys.readouterr().out
     assert said.count("\n") == 1
+    assert said.startswith("a processor, ")
     assert f"precision {precision} (trainer=exact" in said
 
 
@@ -54,6 +55,12 @@ def test_a_card_gets_what_it_multiplies(settings, card, tmp_path, capsys, accele
     settings["trainer"]["accelerator"] = accelerator
     assert machine.settle(settings, RunFolder(tmp_path))["trainer"]["precision"] == precision
     assert capsys.readouterr().out.startswith(f"a card: precision {precision}")
+
+
+def test_an_old_pytorch_that_tells_nothing_gets_float32(monkeypatch):
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert machine.best_precision("cpu") == "32-true"
+    assert "threads" in machine.describe("cpu")
 
 
 def test_other_devices_get_float32():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import lightning
@@ -18,6 +18,11 @@ from mimi_lightning.run_folder import RunFolder, Settings
 from mimi_lightning.specs import find_class
 
 BFLOAT, HALF, FULL = "bf16-mixed", "16-mixed", "32-true"
+MULTIPLY = (
+    "amx_bf16",
+    "avx512_bf16",
+    "bf16",
+)  # instructions of Intel, AMD and Arm; without them it is emulated, slowly
 
 
 def settle(settings: Settings, run: RunFolder) -> Settings:
@@ -61,7 +66,7 @@ def best_precision(device: str) -> str:
     """The fastest precision of a kind of device in which training ends as well as in float32."""
     if device == "cuda":
         return BFLOAT if torch.cuda.is_bf16_supported(including_emulation=False) else HALF
-    return BFLOAT if device == "cpu" and _multiplies_bfloat16() else FULL
+    return BFLOAT if device == "cpu" and any(map(_capabilities().get, MULTIPLY)) else FULL
 
 
 def describe(device: str) -> str:
@@ -70,13 +75,13 @@ def describe(device: str) -> str:
         return torch.cuda.get_device_name()
     if device != "cpu":
         return device
-    kernels = torch.backends.cpu.get_cpu_capability() + (" and AMX" if torch.cpu._is_amx_tile_supported() else "")
-    return f"{platform.machine()} processor, {torch.get_num_threads()} threads, {kernels}"
+    told = _capabilities()
+    fast = [name for name in MULTIPLY if told.get(name)]
+    return ", ".join([told.get("cpu_name", platform.machine()), f"{torch.get_num_threads()} threads", *fast])
 
 
-def _multiplies_bfloat16() -> bool:
-    # Others emulate it, slowly.
-    return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+def _capabilities() -> Mapping[str, Any]:
+    return getattr(torch.cpu, "get_capabilities", dict)()  # older versions of PyTorch do not tell
 
 
 class FixedShapes(Callback):
