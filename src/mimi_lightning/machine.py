@@ -22,7 +22,7 @@ MULTIPLY = (
     "amx_bf16",
     "avx512_bf16",
     "bf16",
-)  # instructions of Intel, AMD and Arm; without them it is emulated, slowly
+)  # of Intel, AMD, Arm; without them it is emulated, slowly
 
 
 def settle(settings: Settings, run: RunFolder) -> Settings:
