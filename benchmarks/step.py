@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from benchmarks.gpu import make_batch, make_model
 from benchmarks.harness import Case, Fact, main, wall
 from benchmarks.mapper import PlainMapper
+from benchmarks.score import PlainNetwork
 from mimi_lightning import config
 from mimi_lightning.machine import best_precision, describe
 from mimi_lightning.memory import keep_memory
@@ -37,23 +38,13 @@ class PlainModel(nn.Module):
 
     def __init__(self, model: QualityModel) -> None:
         super().__init__()
-        regressor = copy.deepcopy(model.regressor).to(memory_format=torch.contiguous_format)
-        self.mean, self.std = regressor.backbone.mean, regressor.backbone.std
-        self.features, self.reduce = regressor.backbone.features, regressor.reduce
-        packed, *rest = regressor.head
-        channels = regressor.pool.channels
-        whole = nn.Linear(channels**2, packed.out_features)
-        rows, columns = torch.triu_indices(channels, channels)
-        square = whole.weight.data.unflatten(1, (channels, channels))
-        square[:, rows, columns] = square[:, columns, rows] = packed.weight.data
-        whole.bias = packed.bias
-        self.head, self.mapper = nn.Sequential(whole, *rest), PlainMapper(model.mapper)
+        model = copy.deepcopy(model)
+        self.mean, self.std = model.regressor.backbone.mean, model.regressor.backbone.std
+        self.network, self.mapper = PlainNetwork(model), PlainMapper(model.mapper)
 
     def forward(self, images: Tensor) -> Tensor:
         """Uint8 images [B, 3, H, W] to proxy scores [B]."""
-        maps = self.reduce(self.features((images / 255 - self.mean) / self.std)).flatten(2)
-        gram = (maps @ maps.mT / maps.shape[-1]).flatten(1)
-        return self.head(nn.functional.normalize(gram.sign() * (gram.abs() + 1e-8).sqrt())).squeeze(1)
+        return self.network((images / 255 - self.mean) / self.std)
 
     def loss(self, batch: dict[str, Any], ends: Tensor, target: Tensor) -> Tensor:
         """The MIMI objective with the range term; datasets have as many images each."""
