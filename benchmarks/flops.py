@@ -1,6 +1,6 @@
 """What a training step of the published variants costs on any machine, counted and not timed: `make bench-flops`.
 
-Tensors are on torch's meta device, which has shapes and no values: all of it is counted within seconds, whatever its
+Tensors are torch's fake ones, which have shapes and no values: all of it is counted within seconds, whatever its
 size. Words of the configuration say of what: `python -m benchmarks.flops view.train.crop=512 data.quota=8`.
 
 FLOPs are those of matrix products and convolutions, 2 of a multiplication with its addition, forward and backward.
@@ -10,12 +10,15 @@ Activations are what the forward pass keeps for the backward pass in float32, ea
 from __future__ import annotations
 
 import argparse
+import warnings
 from typing import Any, NamedTuple
 
 import torch
 from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.gpu import EXPERIMENTS, make_batch, make_model, shapes
@@ -51,10 +54,18 @@ class Cost(NamedTuple):
 
 def count(settings: dict[str, Any]) -> Cost:
     """The cost of what a configuration would train."""
-    model = make_model(settings).to("meta")
+    model = make_model(settings)
     model.log = model.log_dict = lambda *args, **options: None  # there is no trainer
     shape, test = shapes(settings)
-    batch = make_batch(settings, shape, "meta")
+    batch = make_batch(settings, shape, "cpu")
+    # Of attention in one operation on a CPU, FLOPs are not known.
+    with FakeTensorMode() as fake, sdpa_kernel(SDPBackend.MATH):
+        model._apply(fake.from_tensor)
+        fakes = {name: fake.from_tensor(values) for name, values in batch.items() if name != "names"}
+        return _count(model, batch | fakes, test)
+
+
+def _count(model: QualityModel, batch: dict[str, Any], test: tuple[int, ...]) -> Cost:
     kept, counter = Kept(model), FlopCounterMode(display=False)
     with counter:
         with kept:
@@ -93,7 +104,7 @@ class Kept(torch.autograd.graph.saved_tensors_hooks):
 
 def count_mapper(model: QualityModel, batch: dict[str, Any]) -> int:
     """FLOPs of the mapper in a training step, of which its table has most."""
-    proxy = torch.empty(len(batch["dataset"]), device="meta", requires_grad=True)
+    proxy = torch.empty(len(batch["dataset"]), requires_grad=True)
     with FlopCounterMode(display=False) as counter:
         prediction, own = model.mapper.learn(proxy, batch["dataset"], model.scale.ends())
         sum(value.sum() for value in (prediction, *own.values())).backward()
@@ -103,8 +114,10 @@ def count_mapper(model: QualityModel, batch: dict[str, Any]) -> int:
 @torch.no_grad()
 def count_test(model: QualityModel, shape: tuple[int, ...]) -> int:
     """FLOPs of one picture in testing."""
-    picture = torch.empty((1, *shape), dtype=torch.uint8, device="meta")
-    model.eval()(picture)  # after which text features are there
+    picture = torch.empty((1, *shape), dtype=torch.uint8)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Accessing the data pointer of FakeTensor")  # of texts, to see them change
+        model.eval()(picture)  # after which text features are there
     with FlopCounterMode(display=False) as counter:
         model(picture)
     return counter.get_total_flops()

@@ -48,7 +48,8 @@ def cases(quick: bool) -> Iterator[Case | Fact]:
     for datasets, images in SIZES.items():
         made = {name: make(name, datasets, images) for name in names}
         sides = {name: wall(step) for name, (_, step) in made.items()}
-        yield Case(f"training step, {datasets} datasets x {images} images", sides, repeats=1 if quick else 30)
+        repeats = 1 if quick else 30 * DATASETS // datasets
+        yield Case(f"training step, {datasets} datasets x {images} images", sides, repeats=repeats)
     for name, (mapper, _) in made.items():
         state = mapper.state_dict()
         shared = sum(state[key].numel() for key in mapper.shared)
