@@ -147,7 +147,8 @@ def test_what_an_image_costs_and_what_a_batch_costs():
 
 def test_activations_are_counted_once_and_without_weights():
     network = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 4)).to("meta")
-    with flops.Kept(network) as kept:
+    kept = flops.Kept(network)
+    with kept:
         network(torch.empty(2, 3, device="meta"))
     assert kept.bytes == 4 * (2 * 3 + 2 * 4)
 
