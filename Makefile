@@ -59,10 +59,11 @@ bench-clip: ## Time the vision-language regressor against its plain formulation 
 bench-clip-memory: ## Tell the peak memory of its training step
 bench-score: ## Time `score` against the plain loop
 bench-export: ## Time exported files, and tell what 8 bits cost the demo's checkpoint
+bench-flops: ## Count FLOPs and bytes of a step of the published variants
 bench-gpu: ## Time steps and test passes of the published variants on a GPU
 bench-profile-step: ## Tell where the time of a training step goes, for every published variant
 
-BENCHMARKS := $(addprefix bench-,step mapper mappers backbones data rows report clip clip-memory score export gpu profile-step)
+BENCHMARKS := $(addprefix bench-,step mapper mappers backbones data rows report clip clip-memory score export gpu flops profile-step)
 .PHONY: $(BENCHMARKS)
 $(BENCHMARKS): bench-%: $(BIN)/.dev
 	$(BIN)/python -m benchmarks.$(subst -,_,$*) $(ARGS)

@@ -72,6 +72,14 @@ def make_model(settings: dict[str, Any]) -> QualityModel:
     return QualityModel(settings["backbone"], datasets=facts, view=settings["view"]["test"], **parts)
 
 
+def shapes(settings: dict[str, Any]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """What training and testing see of a picture: crop and whole picture of twice its side, or stacks of patches."""
+    train, test = settings["view"]["train"], settings["view"]["test"]
+    if side := train.get("crop"):
+        return (3, side, side), (3, 2 * side, 2 * side * 4 // 3)
+    return tuple((view["patches"], 3, view["side"], view["side"]) for view in (train, test))
+
+
 def make_batch(settings: dict[str, Any], shape: tuple[int, ...], device: str) -> dict[str, Any]:
     """A mixed batch by the quotas, of random pixels."""
     quotas = [d["quota"] for d in settings["datasets"].values()]
@@ -92,9 +100,7 @@ def make_batch(settings: dict[str, Any], shape: tuple[int, ...], device: str) ->
 def measure(settings: dict[str, Any], precision: str, accelerator: str, steps: int) -> list[str]:
     """Images per second in training and testing, milliseconds of a step, its peak memory."""
     torch.manual_seed(0)
-    patches, side = map(settings["view"]["train"].get, ("patches", "crop"))
-    shape = (patches, 3, 224, 224) if patches else (3, side, side)
-    test = (settings["view"]["test"]["patches"], 3, 224, 224) if patches else (3, 2 * side, 2 * side * 4 // 3)
+    shape, test = shapes(settings)
     device = "cuda" if accelerator == "gpu" else accelerator
     exact = precision == PRECISIONS[0]
     optimizer = settings["optimizer"] if exact else {**settings["optimizer"], "fused": True}

@@ -84,11 +84,12 @@ class PlainMapper(nn.Module):
         return torch.stack(fit).mean() + 2 * agreement + range_spread(torch.stack(pulled_back))
 
 
-def synthetic_batch() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def synthetic_batch(datasets: int = DATASETS, images: int = IMAGES) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Proxy scores, targets by six scales of one hidden quality, dataset indices; ends of the ranges."""
-    dataset = torch.arange(DATASETS).repeat_interleave(IMAGES)
-    quality, gain = torch.randn(len(dataset)), torch.tensor([1.0, 1.5, 0.7, 1.2, 2.0, 0.8])[dataset]
-    return quality, 10 * torch.sigmoid(gain * quality), dataset, torch.tensor([[0.0, 10.0]] * DATASETS)
+    dataset = torch.arange(datasets).repeat_interleave(images)
+    gains = torch.tensor([1.0, 1.5, 0.7, 1.2, 2.0, 0.8])
+    quality, gain = torch.randn(len(dataset)), gains[dataset % len(gains)]
+    return quality, 10 * torch.sigmoid(gain * quality), dataset, torch.tensor([[0.0, 10.0]] * datasets)
 
 
 def train(step: Callable[[], Tensor], parameters: Iterable[nn.Parameter], steps: int) -> list[float]:

@@ -1,4 +1,4 @@
-"""Setting up a dataset of many rows: time and memory against the number of rows, from the label file to batches.
+"""Setting up datasets of many rows: time and memory against their numbers, from the label files to batches.
 
 The rows are fabricated photographs in a CSV, their files empty: what is timed depends on names, labels and parts, not
 on pixels.
@@ -19,8 +19,7 @@ from benchmarks.harness import Case, Fact, core, main
 from mimi_lightning.data.datamodule import MixedDataModule
 from mimi_lightning.data.images import TestView, TrainView
 
-ROWS = (10_000, 100_000, 1_000_000)
-NAME = FOLDER = "many"
+SIZES = ((1, 10_000), (1, 100_000), (1, 1_000_000), (100, 10_000))  # datasets, and rows of each
 APIECE = 1000  # files of a folder
 
 
@@ -35,34 +34,38 @@ def write_dataset(folder: Path, rows: int) -> None:
     pd.DataFrame({"image": names, "mos": mos}).to_csv(folder / "labels.csv", index=False)
 
 
-def make(root: Path) -> MixedDataModule:
+def make(root: Path, datasets: int) -> MixedDataModule:
     table = {"file": "labels.csv", "image": "image", "mos": "mos"}
-    node = {"reader": "mimi_lightning.data.owners.table.read", "folder": FOLDER, "url": "", "range": [1, 5]}
+    reader, names = "mimi_lightning.data.owners.table.read", [f"many{number:02}" for number in range(datasets)]
+    nodes = {
+        name: {"reader": reader, "folder": name, "url": "", "range": [1, 5], "table": table, "quota": 32}
+        for name in names
+    }
     splits = {"protocol": "generated", "store": root / "splits", "seed": 1}
     views = {"train_view": TrainView(512, 384), "test_view": TestView(768)}
-    return MixedDataModule(
-        {NAME: {**node, "table": table, "quota": 32}}, 1, 0, root=root, splits=splits, workers=0, **views
-    )
+    return MixedDataModule(nodes, 1, 0, root=root, splits=splits, workers=0, **views)
 
 
 def cases(quick: bool) -> Iterator[Case | Fact]:
-    for rows in (1000,) if quick else ROWS:
+    for datasets, rows in ((1, 1000), (3, 100)) if quick else SIZES:
         with tempfile.TemporaryDirectory() as folder:
             root, before = Path(folder), peak()
-            write_dataset(root / FOLDER, rows)
-            ready = make(root)
+            ready = make(root, datasets)
+            for node in ready.datasets.values():
+                write_dataset(root / node["folder"], rows)
             ready.setup()
 
-            def anew(root: Path = root) -> None:
+            def anew(root: Path = root, datasets: int = datasets) -> None:
                 shutil.rmtree(root / "splits")
-                make(root).setup()
+                make(root, datasets).setup()
 
             def draw(ready: MixedDataModule = ready) -> None:
                 deque(ready.train_dataloader().batch_sampler, maxlen=0)
 
-            again = core(lambda root=root: make(root).setup())
-            yield Case(f"{rows:,} rows", {"set up": core(anew), "set up again": again, "draw an epoch": core(draw)})
-            yield Fact(f"{rows:,} rows, memory added to the peak", f"{peak() - before:.2f} GB")
+            again = core(lambda root=root, datasets=datasets: make(root, datasets).setup())
+            name = f"{datasets} x {rows:,} rows"
+            yield Case(name, {"set up": core(anew), "set up again": again, "draw an epoch": core(draw)})
+            yield Fact(f"{name}, memory added to the peak", f"{peak() - before:.2f} GB")
 
 
 def peak() -> float:

@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 from PIL import Image
 
-from benchmarks import BENCHMARKS, __main__, clip, compare, data, harness, profile_step, score, step
+from benchmarks import BENCHMARKS, __main__, clip, compare, data, flops, harness, profile_step, score, step
 from benchmarks.harness import Case, Fact, Timing, alternate
+from mimi_lightning import config
 from mimi_lightning.data.images import ImageFiles, TrainView
 from mimi_lightning.models.clip import CLIPRegressor
 
@@ -125,6 +127,30 @@ def test_a_profile_tells_all_parts_of_a_step(monkeypatch, capsys):
     assert shares.keys() == {*profile_step.PARTS, "other"} - {"pooling", "head"}
     assert sum(shares.values()) == pytest.approx(100, abs=1)
     assert 0 <= shares["other"] < 30
+
+
+def small_cost(quota):
+    words = ["experiment=mimi_resnet34", "splits=generated", "backbone.weights=none", "backbone.hidden=[8]"]
+    small = config.load([*words, "dataset=[koniq,live]", "view.train.crop=64", f"data.quota={quota}"])
+    return flops.count(OmegaConf.to_container(small, resolve=True))
+
+
+def test_what_an_image_costs_and_what_a_batch_costs():
+    one, two = small_cost(1), small_cost(2)
+    assert (one.images, two.images) == (2, 4)
+    assert two.pixels == 2 * one.pixels == 4 * 3 * 64**2
+    assert two.step - two.mapper == 2 * (one.step - one.mapper) > 0
+    assert two.mapper == one.mapper > 0
+    assert (two.test, two.weights) == (one.test, one.weights)
+    assert one.activations < two.activations < 2 * one.activations  # the mapper's table is there once
+
+
+def test_activations_are_counted_once_and_without_weights():
+    network = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 4)).to("meta")
+    kept = flops.Kept(network)
+    with kept:
+        network(torch.empty(2, 3, device="meta"))
+    assert kept.bytes == 4 * (2 * 3 + 2 * 4)
 
 
 def test_the_plain_vision_language_network_computes_the_same():

@@ -152,6 +152,8 @@ def _draw(
             f"{dataset} has {len(names)} different contents; three are needed, one each for train, val and test."
         )
     table = pd.DataFrame({"image": rows["image"], "content": contents})
+    if len(drawn):  # those of other contents would cost a hundred datasets minutes
+        drawn = drawn[drawn["content"].isin(names)]
     for split, column in zip(SPLITS, SPLIT_COLUMNS, strict=True):
         fixed = drawn.dropna(subset=[column]).set_index("content")[column].to_dict() if len(drawn) else {}
         order = np.random.default_rng([seed, split, zlib.crc32(dataset.encode())]).permutation(names)
