@@ -17,7 +17,6 @@ EXPECTED = (
     r".*module\(s\) in eval mode at the start of training.*",  # those that are frozen
     ".*Grad strides do not match bucket view strides.*",  # of the weights of stacks, which are small
     ".*sync_dist=True.*",  # validation figures are made of the scores of all processes
-    ".*`srun` command is available.*",
 )
 LOGGERS = "lightning.pytorch", "lightning.fabric"
 
