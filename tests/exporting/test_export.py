@@ -17,7 +17,7 @@ from timm.layers import Conv2dSame
 from mimi_lightning import cli, load
 from mimi_lightning.contracts import Judgement, Regressor
 from mimi_lightning.errors import ConfigError
-from mimi_lightning.exporting.onnx_file import quantise, views, write_int8, write_onnx
+from mimi_lightning.exporting.onnx_file import _largest_difference, quantise, views, write_int8, write_onnx
 from mimi_lightning.exporting.program import write_program
 from mimi_lightning.exporting.same import SameConv
 from mimi_lightning.exporting.scorer import Scorer
@@ -145,6 +145,31 @@ def test_a_file_tells_what_to_feed_it(convolutional):
 
 
 MAPPERS = [name for name in mappers.__all__ if isinstance(getattr(mappers, name), type)]
+
+
+@pytest.mark.parametrize(("unknown", "told"), [(["koniq"], ["proxy", "live"]), (["koniq", "live"], ["proxy"])])
+def test_scales_whose_labels_nobody_knows_are_left_out(unknown, told):
+    model = make(BRIGHTNESS)
+    facts = {name: {**model.hparams.datasets[name], "labels": [np.nan] * 2} for name in unknown}
+    imported = QualityModel(**{**model.hparams, "datasets": {**model.hparams.datasets, **facts}}).eval()
+    imported.load_state_dict(model.state_dict())
+    scorer, images = Scorer(imported), pictures(3, 3, 8, 8)
+    assert scorer.outputs == told
+    assert list(json.loads(scorer.facts()["scales"])) == told[1:]
+    wanted = expected(model, images)
+    assert_same(dict(zip(told, scorer(images), strict=True)), {name: wanted[name] for name in told})
+
+
+def test_a_score_that_is_no_number_is_another_score(monkeypatch):
+    class Session:
+        def __init__(self, *_, **__):
+            pass
+
+        def run(self, *_):
+            return [np.full(1, np.nan, np.float32)] * 3
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
+    assert _largest_difference(Scorer(make(BRIGHTNESS)), Path(), [pictures(1, 3, 8, 8)]) == (np.inf, np.inf)
 
 
 @pytest.mark.parametrize("name", MAPPERS)
@@ -280,7 +305,7 @@ def test_the_verb_writes_beside_the_checkpoint(tmp_path, capsys):
         (["--to", "onnx", "--calibration", "."], "--to onnx --int8"),
         (["--to", "onnx", "--int8", "--calibration", "gone/*"], "no picture in gone"),
         (["--to", "onnx", "--out", "x.pt"], "ends in .onnx"),
-        (["--to", "onnx", "--out", "gone/x.onnx"], "no folder gone"),
+        (["--to", "onnx", "--out", "gone/x.onnx"], "no folder .*gone"),
         (["--to", "onnx"], "There is no checkpoint"),
     ],
 )

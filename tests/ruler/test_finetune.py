@@ -23,6 +23,7 @@ def command(miniature, fast, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(calibrate, "KINDS", {"linear": KINDS["linear"]})
     make_model().save(tmp_path / "old" / "checkpoints" / "best.ckpt")
+    (tmp_path / "old" / "config.yaml").write_text("of: something else\n")
     images = csiq.read(miniature / "CSIQ")["image"]
     parts = np.resize(["test", "train"], len(images))
     pd.DataFrame({"dataset": "csiq", "image": images, "part": parts}).to_csv(tmp_path / "old" / "labels.csv")
@@ -65,10 +66,25 @@ def test_mistakes_are_explained(command, tmp_path, capsys):
     with pytest.raises(SystemExit):
         command("--rate", "7")
     assert "unrecognized arguments: --rate 7" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match=r"backbone.freeze, mapper: the checkpoint tells that"):
+        command("mapper=minn", "+backbone.freeze=norm")
+    with pytest.raises(ConfigError, match="has none, only convolutions"):
+        command("--learn", "lora")
     make_model("Heads", hidden=[8]).save(tmp_path / "old" / "checkpoints" / "best.ckpt")
     with pytest.raises(ConfigError, match="Its mapper Heads reads scores of its own"):
         command()
     assert not (tmp_path / "outputs").exists()
+
+
+def test_a_network_with_adapters_learns_by_them(command, tmp_path):
+    told = dict(make_model().hparams)
+    told["regressor"] = {**told["regressor"], "name": "test_vit", "stage": -1, "lora": {"rank": 2, "alpha": 4}}
+    QualityModel(**told).save(tmp_path / "old" / "checkpoints" / "best.ckpt")
+    with pytest.raises(ConfigError, match=r"--learn head: its network learns by adapters. Choose --learn lora"):
+        command()
+    assert not (tmp_path / "outputs").exists()
+    assert command("--learn", "lora", "trainer.max_epochs=1") == 0
+    assert QualityModel.load(tmp_path / "mine.ckpt").hparams.regressor["lora"] == {"rank": 2, "alpha": 4}
 
 
 def test_a_network_gets_adapters_and_says_the_same_at_first():

@@ -44,8 +44,10 @@ class Scorer(nn.Module):
         self.view = {key: value for key, value in view.items() if key != "_target_"}
         self.patches = "patches" in self.view
         self.axes = {0: "batch"} if self.patches else {0: "batch", 2: "height", 3: "width"}  # of any length
-        self.ranges = {name: list(model.hparams.datasets[name]["range"]) for name in model.names}
-        self.outputs = ["proxy", *(["std"] if model.regressor.deviates else []), *model.names]
+        self.known = model.scale.known.nonzero().flatten().tolist()  # datasets whose labels, and so whose scale, are
+        names = [model.names[number] for number in self.known]
+        self.ranges = {name: list(model.hparams.datasets[name]["range"]) for name in names}
+        self.outputs = ["proxy", *(["std"] if model.regressor.deviates else []), *names]
         self.model = model
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
@@ -56,16 +58,18 @@ class Scorer(nn.Module):
 
         Returns:
             The proxy scores; their standard deviations, where the model knows them; the scores on the native scale of
-            every dataset, in the order of `names`. Each float32 [B].
+            every dataset whose scale it knows, in the order of `names`. Each float32 [B].
         """
         judgement = self.model.judge(image)
 
         def read(number: int) -> Tensor:
             return self.model.mapper.read(judgement, torch.full_like(judgement.proxy, number, dtype=torch.int64))
 
-        datasets = range(len(self.model.names))
-        native = self.model.predict_mos(torch.stack([read(d) for d in datasets]), torch.arange(len(datasets))[:, None])
-        return read(UNKNOWN), *([] if judgement.std is None else [judgement.std]), *native.unbind()
+        said = read(UNKNOWN), *([] if judgement.std is None else [judgement.std])
+        if not self.known:
+            return said
+        native = self.model.predict_mos(torch.stack([read(d) for d in self.known]), torch.tensor(self.known)[:, None])
+        return *said, *native.unbind()
 
     def example(self, pictures: int = 2, size: tuple[int, int] = MIDDLING) -> Tensor:
         """Noise in the shape of a batch.

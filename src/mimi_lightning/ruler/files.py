@@ -20,7 +20,7 @@ from mimi_lightning.errors import ConfigError, DatasetError
 from mimi_lightning.progress import ahead
 from mimi_lightning.ruler.ruler import Ruler
 
-TOGETHER = 512  # pictures that are sorted by size before they are scored: bounds memory
+TOGETHER = 64  # pictures that are sorted by size before they are scored: bounds memory, and what a kill loses
 # Pixels of a batch, unless one picture alone has more; beyond, what a layer leaves does not fit into a CPU's cache.
 BATCH = {"cpu": 500_000, "cuda": 8_000_000}
 NETWORK = 32_000_000  # pixels of one picture after resizing, at most: memory of the network
@@ -136,7 +136,12 @@ def _pixels(view: Tensor) -> int:
 
 @torch.no_grad()
 def _score_batch(ruler: Ruler, batch: list[tuple[int, Tensor]], rows: list[Row], scales: Sequence[str]) -> None:
-    judgement = ruler.judge([view for _, view in batch])
+    try:
+        judgement = ruler.judge(view for _, view in batch)
+    except DatasetError as error:
+        for place, _ in batch:
+            rows[place]["error"] = str(error)
+        return
     proxy, native = ruler.on_scale(judgement, None), {scale: ruler.on_scale(judgement, scale) for scale in scales}
     for i, (place, _) in enumerate(batch):
         row = rows[place]
