@@ -12,6 +12,7 @@ from mimi_lightning.errors import ConfigError
 from mimi_lightning.module import QualityModel
 from mimi_lightning.ruler import calibrate
 from mimi_lightning.ruler.choosing import KINDS
+from mimi_lightning.ruler.scales import NewScale, add_scale
 from mimi_lightning.start import start_from
 
 BACKBONE = "mimi_lightning.models.regressor.PooledRegressor"
@@ -60,6 +61,33 @@ def test_a_run_and_a_checkpoint(command, miniature, tmp_path, capsys):
     assert not list(miniature.glob("**/mine*"))
 
 
+def test_a_calibrated_checkpoint_is_finetuned_and_calibrated_again(command, tmp_path, monkeypatch, capsys):
+    old = tmp_path / "old" / "checkpoints" / "best.ckpt"
+    new = NewScale(
+        "rated",
+        {"range": [1.0, 5.0], "labels": [2.0, 4.0], "weight": 1, "size": 30},
+        {"_target_": "mimi_lightning.models.mappers.Linear"},
+        {"slope": torch.tensor([[0.5]]), "offset": torch.tensor([[0.25]])},
+        [("c.jpg", 2.0), ("d.jpg", 4.0)],
+    )
+    add_scale(make_model("Spline", "Anchor"), new).save(old)
+    assert command("trainer.max_epochs=1", "--learn", "late") == 0
+    assert "What it cost on csiq, live, rated is not known" in capsys.readouterr().out
+    before, after = QualityModel.load(old), QualityModel.load(tmp_path / "mine.ckpt")
+    assert after.names == ["csiq", "live", "mine", "rated"]
+    assert set(after.marks) == {"live", "mine", "rated"}
+    q = torch.linspace(-2, 2, 9)
+    for name in before.names:
+        expected = before.predict_mos(q, before.number([name]).expand(9))
+        assert torch.equal(after.predict_mos(q, after.number([name]).expand(9)), expected)
+    learned = after.regressor.backbone.state_dict()
+    kept = [name for name, value in before.regressor.backbone.state_dict().items() if torch.equal(learned[name], value)]
+    layers = {name.rpartition(".")[0] for name in kept if name.endswith("weight")}
+    assert 0 < len(layers) < sum(name.endswith("weight") for name in learned)  # the last quarter learns
+    add_scale(after, new._replace(name="again")).save(tmp_path / "again.ckpt")
+    assert QualityModel.load(tmp_path / "again.ckpt").names == ["again", "csiq", "live", "mine", "rated"]
+
+
 def test_mistakes_are_explained(command, tmp_path, capsys):
     with pytest.raises(ConfigError, match="--name bid is a dataset of the project"):
         command("--name", "bid")
@@ -71,6 +99,12 @@ def test_mistakes_are_explained(command, tmp_path, capsys):
     with pytest.raises(ConfigError, match="has none, only convolutions"):
         command("--learn", "lora")
     make_model("Heads", hidden=[8]).save(tmp_path / "old" / "checkpoints" / "best.ckpt")
+    with pytest.raises(ConfigError, match="Its mapper Heads reads scores of its own"):
+        command()
+    parts = [
+        {"mapper": {"_target_": "mimi_lightning.models.mappers.Heads", "hidden": [8]}, "datasets": ["csiq", "live"]}
+    ]
+    make_model("Joined", parts=parts).save(tmp_path / "old" / "checkpoints" / "best.ckpt")
     with pytest.raises(ConfigError, match="Its mapper Heads reads scores of its own"):
         command()
     assert not (tmp_path / "outputs").exists()

@@ -17,12 +17,13 @@ from mimi_lightning import config
 from mimi_lightning.contracts import Mapper, Regressor
 from mimi_lightning.data.places import place
 from mimi_lightning.errors import ConfigError, MimiError
+from mimi_lightning.models.mappers import Joined
 from mimi_lightning.module import QualityModel
 from mimi_lightning.ruler.calibrate import calibrate
 from mimi_lightning.ruler.cost import before_and_after, show
 from mimi_lightning.ruler.own_scores import OwnScores
 from mimi_lightning.ruler.ruler import Ruler
-from mimi_lightning.ruler.scales import add_scale, alone, with_regressor
+from mimi_lightning.ruler.scales import add_scale, alone, unbound, with_regressor
 from mimi_lightning.run_folder import RunFolder, Settings
 from mimi_lightning.specs import build, find_class
 from mimi_lightning.train import make_data, train
@@ -85,9 +86,12 @@ def finetune(plan: Plan, model: QualityModel, out: Path) -> None:
     Raises:
         MimiError: whatever a user can mend.
     """
-    if type(model.mapper).read is not Mapper.read:
+    reader = unbound(model.mapper)
+    if isinstance(reader, Joined):  # which reads as its first part does
+        reader = reader.parts[0]
+    if type(reader).read is not Mapper.read:
         raise ConfigError(
-            f"Its mapper {type(model.mapper).__name__} reads scores of its own from the network, which finetune would "
+            f"Its mapper {type(reader).__name__} reads scores of its own from the network, which finetune would "
             "not teach: calibrate it instead."
         )
     if (config.conf_dir() / "dataset" / f"{plan.scores.name}.yaml").is_file():
