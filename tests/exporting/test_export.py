@@ -34,6 +34,7 @@ RANGES = {"koniq": [1, 5], "live": [0, 100]}
 PATCHES = {"_target_": "mimi_lightning.data.patches.TestPatches", "resize": 64, "patches": 3, "side": 32}
 WHOLE = {"_target_": "mimi_lightning.data.images.TestView", "resize": 64}
 RESNET = {"_target_": "mimi_lightning.models.regressor.PooledRegressor", "name": "resnet18", "weights": "none"}
+TRANSFORMER = {**RESNET, "name": "test_vit", "pool": "cls", "hidden": [8]}
 BRIGHTNESS = {"_target_": f"{__name__}.Brightness", "name": "brightness"}
 SHORT = {"hidden": [8], "reach": 4.0}  # pictures go beyond the table
 PARTS = [
@@ -187,6 +188,14 @@ def test_a_settled_mapper_is_the_same_function(name):
         np.testing.assert_allclose(each, wanted, rtol=1e-5, atol=1e-4, err_msg=scale)
 
 
+def test_a_transformer_interpolates_its_positions_to_any_size(tmp_path):
+    model = make(TRANSFORMER)
+    write_onnx(model, tmp_path / "vit.onnx")
+    for shape in ((2, 64, 64), (1, 97, 131), (3, 250, 33)):
+        images = pictures(shape[0], 3, *shape[1:])
+        assert_same(score(tmp_path / "vit.onnx", images), expected(model, images))
+
+
 def test_clip_goes_without_its_texts(tiny_clip, tmp_path):
     clip = {"_target_": "mimi_lightning.models.clip.CLIPRegressor", "name": "clip", "weights": "none"}
     model = make({**clip, "model": tiny_clip}, "Spline", view=PATCHES)
@@ -318,7 +327,6 @@ def test_mistakes_are_explained(words, message, tmp_path):
 def test_what_cannot_be_exported_says_why(tmp_path):
     with pytest.raises(ConfigError, match="early version"):
         write_onnx(make(BRIGHTNESS, view=None), tmp_path / "x.onnx")
-    transformer = {**RESNET, "name": "vit_tiny_patch16_224", "pool": "cls", "hidden": [8]}
-    with pytest.raises(ConfigError, match="only be exported as safetensors"):
-        write_onnx(make(transformer), tmp_path / "x.onnx")
+    with pytest.raises(ConfigError, match="backbone test_vit cannot be exported --to torch"):
+        write_program(make(TRANSFORMER), tmp_path / "x.pt2")
     assert not [*tmp_path.iterdir()]

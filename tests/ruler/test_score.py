@@ -26,7 +26,8 @@ def folder(tmp_path, pixels):
         Image.fromarray(np.roll(pixels, 9 * i, axis=1)[:side, :side]).save(folder / f"{i}.png")
     Image.fromarray(pixels).save(folder / "below" / "5.PNG")
     (folder / "9.jpg").write_text("no picture")
-    (folder / "notes.txt").write_text("none")
+    for name in ("notes.txt", "film.mpg", "paper.pdf"):
+        (folder / name).write_text("none")
     (folder / "._0.png").write_text("what some systems leave")
     return folder
 

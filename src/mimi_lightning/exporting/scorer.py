@@ -12,7 +12,6 @@ from torch.export import Dim, ExportedProgram
 from mimi_lightning import __version__
 from mimi_lightning.errors import ConfigError
 from mimi_lightning.exporting.settle import settle
-from mimi_lightning.models.backbones import TokenBackbone
 from mimi_lightning.module import UNKNOWN, QualityModel
 
 MIDDLING = 96, 128  # height and width of the pictures that a program is traced with
@@ -35,11 +34,6 @@ class Scorer(nn.Module):
             raise ConfigError(
                 "The checkpoint is of an early version and does not say what testing saw of a picture: nobody could "
                 "use its exported file. Train anew."
-            )
-        if any(isinstance(module, TokenBackbone) for module in model.modules()):
-            raise ConfigError(
-                f"backbone {model.regressor.name} can only be exported as safetensors: it interpolates its positions "
-                "to the size of every picture, for which ONNX has no operation."
             )
         self.view = {key: value for key, value in view.items() if key != "_target_"}
         self.patches = "patches" in self.view

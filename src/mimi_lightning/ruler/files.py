@@ -25,6 +25,7 @@ TOGETHER = 64  # pictures that are sorted by size before they are scored: bounds
 BATCH = {"cpu": 500_000, "cuda": 8_000_000}
 NETWORK = 32_000_000  # pixels of one picture after resizing, at most: memory of the network
 FILE = 256_000_000  # pixels of a file, at most: a small file can decode to any number of them
+NO_PICTURES = ("PDF", "MPEG", "HDF5", "GRIB", "BUFR")  # Pillow knows their suffixes, and cannot read them
 
 Row = dict[str, Any]
 
@@ -50,7 +51,7 @@ def find_pictures(words: Iterable[str]) -> list[str]:
 
 def _below(word: str) -> list[str]:
     if Path(word).is_dir():
-        suffixes = Image.registered_extensions()
+        suffixes = {suffix for suffix, kind in Image.registered_extensions().items() if kind not in NO_PICTURES}
         files = (file for file in sorted(Path(word).rglob("*")) if not file.name.startswith("."))
         return [str(file) for file in files if file.suffix.lower() in suffixes and file.is_file()]
     if glob.has_magic(word) and not Path(word).exists():
