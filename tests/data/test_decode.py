@@ -162,3 +162,14 @@ def test_a_cache_of_before_is_kept_but_for_pictures_that_were_read_wrongly(tmp_p
     for name in names:
         assert np.array_equal(cache.read(cache.images[name]), TestView(100)(DecodedPicture(folder / name, 100)))
     assert ensure(tmp_path / "pixels", folder, names, 100).built == cache.built
+
+
+def test_whatever_a_decoder_comes_across_is_said(tmp_path):
+    """An IndexError of Pillow, and a NotImplementedError."""
+    (tmp_path / "a.qoi").write_bytes(struct.pack(">4sIIBBB", b"qoif", 4, 4, 3, 0, 0xFE))
+    (tmp_path / "a.dds").write_bytes(b"DDS " + struct.pack("<7I", 124, 0x1007, 4, 4, 0, 0, 0) + bytes(96))
+    for name in ("a.qoi", "a.dds"):
+        with pytest.raises(DatasetError, match=rf"{name} cannot be read: "):
+            read_image(tmp_path / name)
+    with pytest.raises(DatasetError, match=r"a\.dds cannot be read: Unknown pixel format"):
+        image_size(tmp_path / "a.dds")

@@ -17,7 +17,7 @@ from timm.layers import Conv2dSame
 from mimi_lightning import cli, load
 from mimi_lightning.contracts import Judgement, Regressor
 from mimi_lightning.errors import ConfigError
-from mimi_lightning.exporting.onnx_file import quantise, views, write_int8, write_onnx
+from mimi_lightning.exporting.onnx_file import _largest_difference, quantise, views, write_int8, write_onnx
 from mimi_lightning.exporting.program import write_program
 from mimi_lightning.exporting.same import SameConv
 from mimi_lightning.exporting.scorer import Scorer
@@ -34,6 +34,7 @@ RANGES = {"koniq": [1, 5], "live": [0, 100]}
 PATCHES = {"_target_": "mimi_lightning.data.patches.TestPatches", "resize": 64, "patches": 3, "side": 32}
 WHOLE = {"_target_": "mimi_lightning.data.images.TestView", "resize": 64}
 RESNET = {"_target_": "mimi_lightning.models.regressor.PooledRegressor", "name": "resnet18", "weights": "none"}
+TRANSFORMER = {**RESNET, "name": "test_vit", "pool": "cls", "hidden": [8]}
 BRIGHTNESS = {"_target_": f"{__name__}.Brightness", "name": "brightness"}
 SHORT = {"hidden": [8], "reach": 4.0}  # pictures go beyond the table
 PARTS = [
@@ -147,6 +148,33 @@ def test_a_file_tells_what_to_feed_it(convolutional):
 MAPPERS = [name for name in mappers.__all__ if isinstance(getattr(mappers, name), type)]
 
 
+@pytest.mark.parametrize(("unknown", "told"), [(["koniq"], ["proxy", "live"]), (["koniq", "live"], ["proxy"])])
+def test_scales_whose_labels_nobody_knows_are_left_out(unknown, told):
+    model = make(BRIGHTNESS)
+    facts = {name: {**model.hparams.datasets[name], "labels": [np.nan] * 2} for name in unknown}
+    imported = QualityModel(**{**model.hparams, "datasets": {**model.hparams.datasets, **facts}}).eval()
+    imported.load_state_dict(model.state_dict())
+    scorer, images = Scorer(imported), pictures(3, 3, 8, 8)
+    assert scorer.outputs == told
+    assert list(json.loads(scorer.facts()["scales"])) == told[1:]
+    wanted = expected(model, images)
+    with torch.no_grad():
+        found = dict(zip(told, scorer(images), strict=True))
+    assert_same(found, {name: wanted[name] for name in told})
+
+
+def test_a_score_that_is_no_number_is_another_score(monkeypatch):
+    class Session:
+        def __init__(self, *_, **__):
+            pass
+
+        def run(self, *_):
+            return [np.full(1, np.nan, np.float32)] * 3
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
+    assert _largest_difference(Scorer(make(BRIGHTNESS)), Path(), [pictures(1, 3, 8, 8)]) == (np.inf, np.inf)
+
+
 @pytest.mark.parametrize("name", MAPPERS)
 def test_a_settled_mapper_is_the_same_function(name):
     """Of scores far beyond its knots, too; the programs below hold those that are not plain arithmetic."""
@@ -160,6 +188,14 @@ def test_a_settled_mapper_is_the_same_function(name):
         found = settle(copy.deepcopy(Scorer(model)))(images)
     for each, (scale, wanted) in zip(found, expected(model, images).items(), strict=True):
         np.testing.assert_allclose(each, wanted, rtol=1e-5, atol=1e-4, err_msg=scale)
+
+
+def test_a_transformer_interpolates_its_positions_to_any_size(tmp_path):
+    model = make(TRANSFORMER)
+    write_onnx(model, tmp_path / "vit.onnx")
+    for shape in ((2, 64, 64), (1, 97, 131), (3, 250, 33)):
+        images = pictures(shape[0], 3, *shape[1:])
+        assert_same(score(tmp_path / "vit.onnx", images), expected(model, images))
 
 
 def test_clip_goes_without_its_texts(tiny_clip, tmp_path):
@@ -280,7 +316,7 @@ def test_the_verb_writes_beside_the_checkpoint(tmp_path, capsys):
         (["--to", "onnx", "--calibration", "."], "--to onnx --int8"),
         (["--to", "onnx", "--int8", "--calibration", "gone/*"], "no picture in gone"),
         (["--to", "onnx", "--out", "x.pt"], "ends in .onnx"),
-        (["--to", "onnx", "--out", "gone/x.onnx"], "no folder gone"),
+        (["--to", "onnx", "--out", "gone/x.onnx"], "no folder .*gone"),
         (["--to", "onnx"], "There is no checkpoint"),
     ],
 )
@@ -293,7 +329,6 @@ def test_mistakes_are_explained(words, message, tmp_path):
 def test_what_cannot_be_exported_says_why(tmp_path):
     with pytest.raises(ConfigError, match="early version"):
         write_onnx(make(BRIGHTNESS, view=None), tmp_path / "x.onnx")
-    transformer = {**RESNET, "name": "vit_tiny_patch16_224", "pool": "cls", "hidden": [8]}
-    with pytest.raises(ConfigError, match="only be exported as safetensors"):
-        write_onnx(make(transformer), tmp_path / "x.onnx")
+    with pytest.raises(ConfigError, match="backbone test_vit cannot be exported --to torch"):
+        write_program(make(TRANSFORMER), tmp_path / "x.pt2")
     assert not [*tmp_path.iterdir()]

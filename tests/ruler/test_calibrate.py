@@ -99,7 +99,7 @@ class TestReading:
         with pytest.raises(DatasetError, match=message):
             read_scores(table(change), "mine", (), folder)
 
-    @pytest.mark.parametrize("name", ["proxy", "all", "my scale", ""])
+    @pytest.mark.parametrize("name", ["proxy", "all", "path", "my scale", ""])
     def test_names_that_mean_something_else(self, folder, name):
         with pytest.raises(DatasetError, match="a scale is called by a word"):
             read_scores(folder / "scores.csv", name, ())

@@ -12,6 +12,7 @@ from mimi_lightning.errors import ConfigError
 from mimi_lightning.module import QualityModel
 from mimi_lightning.ruler import calibrate
 from mimi_lightning.ruler.choosing import KINDS
+from mimi_lightning.ruler.scales import NewScale, add_scale
 from mimi_lightning.start import start_from
 
 BACKBONE = "mimi_lightning.models.regressor.PooledRegressor"
@@ -23,6 +24,7 @@ def command(miniature, fast, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(calibrate, "KINDS", {"linear": KINDS["linear"]})
     make_model().save(tmp_path / "old" / "checkpoints" / "best.ckpt")
+    (tmp_path / "old" / "config.yaml").write_text("of: something else\n")
     images = csiq.read(miniature / "CSIQ")["image"]
     parts = np.resize(["test", "train"], len(images))
     pd.DataFrame({"dataset": "csiq", "image": images, "part": parts}).to_csv(tmp_path / "old" / "labels.csv")
@@ -59,16 +61,64 @@ def test_a_run_and_a_checkpoint(command, miniature, tmp_path, capsys):
     assert not list(miniature.glob("**/mine*"))
 
 
+def test_a_calibrated_checkpoint_is_finetuned_and_calibrated_again(command, tmp_path, monkeypatch, capsys):
+    old = tmp_path / "old" / "checkpoints" / "best.ckpt"
+    new = NewScale(
+        "rated",
+        {"range": [1.0, 5.0], "labels": [2.0, 4.0], "weight": 1, "size": 30},
+        {"_target_": "mimi_lightning.models.mappers.Linear"},
+        {"slope": torch.tensor([[0.5]]), "offset": torch.tensor([[0.25]])},
+        [("c.jpg", 2.0), ("d.jpg", 4.0)],
+    )
+    add_scale(make_model("Spline", "Anchor"), new).save(old)
+    assert command("trainer.max_epochs=1", "--learn", "late") == 0
+    assert "What it cost on csiq, live, rated is not known" in capsys.readouterr().out
+    before, after = QualityModel.load(old), QualityModel.load(tmp_path / "mine.ckpt")
+    assert after.names == ["csiq", "live", "mine", "rated"]
+    assert set(after.marks) == {"live", "mine", "rated"}
+    q = torch.linspace(-2, 2, 9)
+    for name in before.names:
+        expected = before.predict_mos(q, before.number([name]).expand(9))
+        assert torch.equal(after.predict_mos(q, after.number([name]).expand(9)), expected)
+    learned = after.regressor.backbone.state_dict()
+    kept = [name for name, value in before.regressor.backbone.state_dict().items() if torch.equal(learned[name], value)]
+    layers = {name.rpartition(".")[0] for name in kept if name.endswith("weight")}
+    assert 0 < len(layers) < sum(name.endswith("weight") for name in learned)  # the last quarter learns
+    add_scale(after, new._replace(name="again")).save(tmp_path / "again.ckpt")
+    assert QualityModel.load(tmp_path / "again.ckpt").names == ["again", "csiq", "live", "mine", "rated"]
+
+
 def test_mistakes_are_explained(command, tmp_path, capsys):
     with pytest.raises(ConfigError, match="--name bid is a dataset of the project"):
         command("--name", "bid")
     with pytest.raises(SystemExit):
         command("--rate", "7")
     assert "unrecognized arguments: --rate 7" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match=r"backbone.freeze, mapper: the checkpoint tells that"):
+        command("mapper=minn", "+backbone.freeze=norm")
+    with pytest.raises(ConfigError, match="has none, only convolutions"):
+        command("--learn", "lora")
     make_model("Heads", hidden=[8]).save(tmp_path / "old" / "checkpoints" / "best.ckpt")
     with pytest.raises(ConfigError, match="Its mapper Heads reads scores of its own"):
         command()
+    parts = [
+        {"mapper": {"_target_": "mimi_lightning.models.mappers.Heads", "hidden": [8]}, "datasets": ["csiq", "live"]}
+    ]
+    make_model("Joined", parts=parts).save(tmp_path / "old" / "checkpoints" / "best.ckpt")
+    with pytest.raises(ConfigError, match="Its mapper Heads reads scores of its own"):
+        command()
     assert not (tmp_path / "outputs").exists()
+
+
+def test_a_network_with_adapters_learns_by_them(command, tmp_path):
+    told = dict(make_model().hparams)
+    told["regressor"] = {**told["regressor"], "name": "test_vit", "stage": -1, "lora": {"rank": 2, "alpha": 4}}
+    QualityModel(**told).save(tmp_path / "old" / "checkpoints" / "best.ckpt")
+    with pytest.raises(ConfigError, match=r"--learn head: its network learns by adapters. Choose --learn lora"):
+        command()
+    assert not (tmp_path / "outputs").exists()
+    assert command("--learn", "lora", "trainer.max_epochs=1") == 0
+    assert QualityModel.load(tmp_path / "mine.ckpt").hparams.regressor["lora"] == {"rank": 2, "alpha": 4}
 
 
 def test_a_network_gets_adapters_and_says_the_same_at_first():

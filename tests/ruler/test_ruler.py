@@ -8,6 +8,7 @@ from PIL import Image
 import mimi_lightning
 from mimi_lightning.errors import ConfigError, DatasetError
 from mimi_lightning.ruler import ruler as module
+from mimi_lightning.ruler.pictures import as_picture
 from mimi_lightning.ruler.ruler import load
 from tests.ruler.conftest import make_model
 
@@ -92,6 +93,16 @@ def test_a_score_depends_on_no_other_picture(ruler, picture, pixels):
     assert together == pytest.approx([*alone, ruler.score(picture)], abs=1e-5)
     assert ruler.score(list(reversed(others))) == pytest.approx(together[3::-1], abs=1e-5)
     assert ruler.score(np.stack([pixels, pixels[::-1]])) == pytest.approx([alone[3], alone[1]], abs=1e-5)
+
+
+def test_of_many_pictures_one_batch_is_held_at_a_time(ruler, pixels, monkeypatch):
+    monkeypatch.setattr(module, "TOGETHER", 2)
+    done = []
+    monkeypatch.setattr(module, "as_picture", lambda *told: done.append("read") or as_picture(*told))
+    hook = ruler.model.regressor.register_forward_hook(lambda *_: done.append("scored"))
+    ruler.score([pixels] * 5)
+    hook.remove()
+    assert done == ["read", "read", "scored", "read", "read", "scored", "read", "scored"]
 
 
 def test_scores_come_as_pictures_do(ruler, pixels):

@@ -1,4 +1,6 @@
+import io
 import json
+import os
 import re
 
 import numpy as np
@@ -7,10 +9,12 @@ import pytest
 from PIL import Image
 
 from mimi_lightning import cli
-from mimi_lightning.errors import ConfigError
+from mimi_lightning.errors import ConfigError, DatasetError
 from mimi_lightning.ruler import files
 from mimi_lightning.ruler.files import find_pictures, score_files
 from mimi_lightning.ruler.journal import Journal
+from mimi_lightning.ruler.ruler import Ruler
+from tests.ruler.conftest import REGRESSOR, make_model
 
 
 @pytest.fixture
@@ -22,7 +26,8 @@ def folder(tmp_path, pixels):
         Image.fromarray(np.roll(pixels, 9 * i, axis=1)[:side, :side]).save(folder / f"{i}.png")
     Image.fromarray(pixels).save(folder / "below" / "5.PNG")
     (folder / "9.jpg").write_text("no picture")
-    (folder / "notes.txt").write_text("none")
+    for name in ("notes.txt", "film.mpg", "paper.pdf"):
+        (folder / name).write_text("none")
     (folder / "._0.png").write_text("what some systems leave")
     return folder
 
@@ -56,6 +61,16 @@ def test_rows_come_in_order_with_the_scores_of_single_pictures(ruler, folder, mo
         assert native["percentile"] == ruler.percentile(native["score"], "live")
     assert (rows[-1]["width"], rows[-1]["height"]) == (80, 64)
     assert Image.MAX_IMAGE_PIXELS < files.FILE // 2, "other code keeps Pillow's own limit"
+
+
+def test_a_picture_that_the_network_cannot_take_is_a_row(folder, pixels):
+    vgg = Ruler(make_model(regressor={**REGRESSOR, "name": "vgg16", "stage": -1}))
+    Image.fromarray(pixels[:8, :9]).save(folder / "tiny.png")
+    told = {row["path"]: row for row in score_files(vgg, [str(folder / name) for name in ("0.png", "tiny.png")])}
+    assert "proxy" in told[str(folder / "0.png")]
+    assert "cannot take a picture of 9 x 8 pixels" in told[str(folder / "tiny.png")]["error"]
+    with pytest.raises(DatasetError, match="cannot take a picture of 9 x 8 pixels"):
+        vgg.score(pixels[:8, :9])
 
 
 def test_a_picture_that_no_memory_would_hold_is_a_row(ruler, folder, monkeypatch):
@@ -99,7 +114,8 @@ def test_the_command_scores_a_folder_and_goes_on(checkpoint, folder, tmp_path, c
 def test_the_best_come_first_on_the_screen_and_on_the_sheet(checkpoint, folder, tmp_path, capsys, monkeypatch):
     (folder / "9.jpg").unlink()
     monkeypatch.setenv("COLUMNS", "300")
-    monkeypatch.setattr("sys.stdin", [f"{folder}/{i}.png\n" for i in range(5)])
+    listed = "".join(f"{folder}/{i}.png\n" for i in range(5))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(listed.encode())))
     words = ["score", "-", "--checkpoint", str(checkpoint), "--device", "cpu", "--scale", "live"]
     sheet = tmp_path / "sheet.html"
     assert cli.main([*words, "--top", "3", "--format", "table", "--html", str(sheet)]) == 0
@@ -112,9 +128,23 @@ def test_the_best_come_first_on_the_screen_and_on_the_sheet(checkpoint, folder, 
     assert "http" not in sheet.read_text()
 
 
+def test_names_may_be_any_bytes(checkpoint, folder, tmp_path, monkeypatch, capfdbinary):
+    named = os.fsencode(folder) + b"/caf\xe9.png"
+    os.rename(folder / "0.png", named)
+    words = ["score", "-", "--checkpoint", str(checkpoint), "--device", "cpu"]
+    for more in (["--out", str(tmp_path / "a.csv")], ["--html", str(tmp_path / "a.html")], ["--format", "table"]):
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(named + b"\r\n")))
+        assert cli.main([*words, *more]) == 0
+    assert named in (tmp_path / "a.csv").read_bytes()
+    assert b"caf?.png" in (tmp_path / "a.html").read_bytes()
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (["--html", "gone/sheet.html"], r"gone/sheet.html cannot be written: there is no folder .*gone"),
+        (["--out", "gone/scores.csv"], "there is no folder"),
+        (["--html", "."], "is a folder: name a file in it"),
         (["--out", "scores.xls"], "ends in .csv or .jsonl"),
         (["--top", "0"], "--top 0"),
         (["--scale", "koniq"], "does not know koniq"),
@@ -149,6 +179,9 @@ def test_translate_and_explain_say_what_a_score_is(checkpoint, tmp_path, capsys)
     for words, said in (
         ([], "takes scores"),
         ([*table, "--column", "x"], "no column x"),
+        (["--csv", str(tmp_path / "out.csv")], "has a column live already"),
+        (["0.5", "--out", "x.csv"], "--column and --out are of a table"),
+        (["--csv", str(tmp_path / "in.csv"), "--out", "gone/x.csv"], "there is no folder"),
         (["1", *table], "takes scores"),
     ):
         with pytest.raises(ConfigError, match=said):
@@ -158,3 +191,6 @@ def test_translate_and_explain_say_what_a_score_is(checkpoint, tmp_path, capsys)
     said = capsys.readouterr().out
     assert "better than 31 %" in said
     assert "30  marks/30.bmp" in said
+    for more, said in ((["nan"], "nan is no score"), (["30", "--examples", "0"], "--examples 0: expected")):
+        with pytest.raises(ConfigError, match=said):
+            cli.main(["explain", *more, "--scale", "live", *common])

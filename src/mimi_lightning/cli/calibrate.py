@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from mimi_lightning.cli.words import add_checkpoint
+from mimi_lightning.cli.words import add_checkpoint, refuse_unwritable
 from mimi_lightning.errors import ConfigError
 
 
@@ -56,8 +56,7 @@ def refuse_existing(file: Path) -> None:
     """
     if file.exists():
         raise ConfigError(f"{file} is there already: choose another --out, or delete it.")
-    if not file.absolute().parent.is_dir():
-        raise ConfigError(f"--out {file}: there is no folder {file.absolute().parent}.")
+    refuse_unwritable(file)
 
 
 def _calibrate(args: argparse.Namespace) -> int:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import math
 from typing import Any
 
 from mimi_lightning.cli.words import add_checkpoint
+from mimi_lightning.errors import ConfigError
 
 
 def add(verbs: Any) -> None:
@@ -24,6 +26,10 @@ def add(verbs: Any) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
+    if any(math.isnan(score) for score in args.scores):
+        raise ConfigError("nan is no score.")
+    if args.examples < 1:
+        raise ConfigError(f"--examples {args.examples}: expected a whole number, 1 or more.")
     from mimi_lightning.ruler.ruler import load
 
     ruler = load(args.checkpoint, "cpu")

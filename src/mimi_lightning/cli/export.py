@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from mimi_lightning.cli.words import refuse_unwritable
 from mimi_lightning.errors import ConfigError
 
 SUFFIXES = {"onnx": ".onnx", "safetensors": ".safetensors", "torch": ".pt2"}
@@ -35,8 +36,7 @@ def _export(args: argparse.Namespace) -> int:
     out = args.out or args.checkpoint.with_suffix(INT8_SUFFIX if args.int8 else suffix)
     if out.suffix != suffix:
         raise ConfigError(f"--out {out}: a file of --to {args.to} ends in {suffix}.")
-    if not out.parent.is_dir():
-        raise ConfigError(f"There is no folder {out.parent}.")
+    refuse_unwritable(out)
     pictures = _pictures(args.calibration) if args.int8 else []
 
     from mimi_lightning.module import QualityModel

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from mimi_lightning.cli.words import add_checkpoint, add_device
+from mimi_lightning.cli.words import add_checkpoint, add_device, refuse_unwritable
 from mimi_lightning.errors import ConfigError
 
 FORMATS = ("table", "csv", "jsonl")
@@ -41,6 +42,9 @@ def _run(args: argparse.Namespace) -> int:
         raise ConfigError(f"--out {args.out}: expected a name that ends in .csv or .jsonl.")
     if args.top is not None and args.top < 1:
         raise ConfigError(f"--top {args.top}: expected a whole number, 1 or more.")
+    for file in filter(None, (args.out, args.html)):
+        refuse_unwritable(file)
+    sys.stdout.reconfigure(errors="surrogateescape")  # names of files may be anything
     from mimi_lightning.ruler.files import best_first, find_pictures
     from mimi_lightning.ruler.journal import Journal
     from mimi_lightning.ruler.ruler import load
@@ -71,7 +75,11 @@ def _run(args: argparse.Namespace) -> int:
 
 def _words(paths: list[str]) -> Iterator[str]:
     for path in paths:
-        yield from (line.rstrip("\n") for line in sys.stdin if line.strip()) if path == "-" else [path]
+        yield from _listed(sys.stdin.buffer) if path == "-" else [path]
+
+
+def _listed(lines: Iterable[bytes]) -> Iterator[str]:
+    return (os.fsdecode(line.rstrip(b"\r\n")) for line in lines if line.strip())
 
 
 def _score(ruler: Any, paths: list[str], scales: tuple[str, ...], journal: Any) -> list[dict[str, Any]]:

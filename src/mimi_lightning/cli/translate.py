@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mimi_lightning.cli.words import add_checkpoint
+from mimi_lightning.cli.words import add_checkpoint, refuse_unwritable
 from mimi_lightning.errors import ConfigError
 
 
@@ -34,6 +34,10 @@ def add(verbs: Any) -> None:
 def _run(args: argparse.Namespace) -> int:
     if bool(args.scores) == bool(args.csv):
         raise ConfigError("translate takes scores, or --csv FILE.")
+    if not args.csv and (args.column or args.out):
+        raise ConfigError("--column and --out are of a table: give it as --csv FILE.")
+    if args.out:
+        refuse_unwritable(args.out)
     from mimi_lightning.ruler.ruler import load
 
     ruler = load(args.checkpoint, "cpu")
@@ -61,6 +65,10 @@ def _translate_table(ruler: Any, args: argparse.Namespace) -> int:
         raise ConfigError(f"{args.csv} cannot be read as a table: {error}") from error
     if column not in table:
         raise ConfigError(f"{args.csv} has no column {column}; it has {', '.join(table)}. Choose one by --column.")
+    if args.target in table:
+        raise ConfigError(
+            f"{args.csv} has a column {args.target} already, where the translation would stand: rename it."
+        )
     if not pd.api.types.is_numeric_dtype(table[column]):
         raise ConfigError(f"The column {column} of {args.csv} holds other things than numbers.")
     known = table[column].notna()

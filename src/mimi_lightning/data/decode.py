@@ -6,10 +6,11 @@ Nearly all pictures are RGB in their files and are passed on as the decoder give
 from __future__ import annotations
 
 import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image
 
 from mimi_lightning.data.places import header, reached, readable
 from mimi_lightning.errors import DatasetError
@@ -100,10 +101,14 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-_UNREADABLE = (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+# Decoders raise whatever they come across in a broken file.
+_UNREADABLE = (
+    *(OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, AttributeError, AssertionError),
+    *(ArithmeticError, RuntimeError, struct.error, zlib.error, Image.DecompressionBombError),
+)
 
 
 def _explained(path: Path, error: Exception) -> DatasetError:
     if isinstance(error, FileNotFoundError):
         return DatasetError(f"The image {path} is missing.")
-    return DatasetError(f"The image {path} cannot be read: {error}")
+    return DatasetError(f"The image {path} cannot be read: {str(error) or type(error).__name__}")

@@ -146,7 +146,7 @@ def _largest_difference(scorer: Scorer, file: Path, images: Iterable[torch.Tenso
     absolute = relative = 0.0
     for image in images:
         for score, other in zip(scorer(image), session.run(None, {"image": image.numpy()}), strict=True):
-            difference = (score - torch.from_numpy(other)).abs()
+            difference = (score - torch.from_numpy(other)).abs().nan_to_num(torch.inf)
             absolute = max(absolute, float(difference.max()))
             relative = max(relative, float((difference / score.abs().clamp(min=1)).max()))
     return absolute, relative

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import torch
 
+from mimi_lightning.errors import ConfigError
 from mimi_lightning.exporting.scorer import Scorer
 from mimi_lightning.files import aside
+from mimi_lightning.models.backbones import TokenBackbone
 from mimi_lightning.module import QualityModel
 
 
@@ -22,6 +24,11 @@ def write_program(model: QualityModel, file: Path) -> None:
     Raises:
         ConfigError: the model cannot be exported.
     """
+    if any(isinstance(module, TokenBackbone) for module in model.modules()):
+        raise ConfigError(
+            f"backbone {model.regressor.name} cannot be exported --to torch: a program cannot say how many patches a "
+            "picture of any size has. --to onnx takes it."
+        )
     scorer = Scorer(model)
     draft = file.with_name(f"part.{file.name}")  # the ending has to stay
     with aside(file, draft), warnings.catch_warnings():

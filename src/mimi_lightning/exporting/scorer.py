@@ -12,7 +12,6 @@ from torch.export import Dim, ExportedProgram
 from mimi_lightning import __version__
 from mimi_lightning.errors import ConfigError
 from mimi_lightning.exporting.settle import settle
-from mimi_lightning.models.backbones import TokenBackbone
 from mimi_lightning.module import UNKNOWN, QualityModel
 
 MIDDLING = 96, 128  # height and width of the pictures that a program is traced with
@@ -36,16 +35,13 @@ class Scorer(nn.Module):
                 "The checkpoint is of an early version and does not say what testing saw of a picture: nobody could "
                 "use its exported file. Train anew."
             )
-        if any(isinstance(module, TokenBackbone) for module in model.modules()):
-            raise ConfigError(
-                f"backbone {model.regressor.name} can only be exported as safetensors: it interpolates its positions "
-                "to the size of every picture, for which ONNX has no operation."
-            )
         self.view = {key: value for key, value in view.items() if key != "_target_"}
         self.patches = "patches" in self.view
         self.axes = {0: "batch"} if self.patches else {0: "batch", 2: "height", 3: "width"}  # of any length
-        self.ranges = {name: list(model.hparams.datasets[name]["range"]) for name in model.names}
-        self.outputs = ["proxy", *(["std"] if model.regressor.deviates else []), *model.names]
+        self.known = model.scale.known.nonzero().flatten().tolist()  # datasets whose labels, and so whose scale, are
+        names = [model.names[number] for number in self.known]
+        self.ranges = {name: list(model.hparams.datasets[name]["range"]) for name in names}
+        self.outputs = ["proxy", *(["std"] if model.regressor.deviates else []), *names]
         self.model = model
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
@@ -56,16 +52,18 @@ class Scorer(nn.Module):
 
         Returns:
             The proxy scores; their standard deviations, where the model knows them; the scores on the native scale of
-            every dataset, in the order of `names`. Each float32 [B].
+            every dataset whose scale it knows, in the order of `names`. Each float32 [B].
         """
         judgement = self.model.judge(image)
 
         def read(number: int) -> Tensor:
             return self.model.mapper.read(judgement, torch.full_like(judgement.proxy, number, dtype=torch.int64))
 
-        datasets = range(len(self.model.names))
-        native = self.model.predict_mos(torch.stack([read(d) for d in datasets]), torch.arange(len(datasets))[:, None])
-        return read(UNKNOWN), *([] if judgement.std is None else [judgement.std]), *native.unbind()
+        said = read(UNKNOWN), *([] if judgement.std is None else [judgement.std])
+        if not self.known:
+            return said
+        native = self.model.predict_mos(torch.stack([read(d) for d in self.known]), torch.tensor(self.known)[:, None])
+        return *said, *native.unbind()
 
     def example(self, pictures: int = 2, size: tuple[int, int] = MIDDLING) -> Tensor:
         """Noise in the shape of a batch.

@@ -20,11 +20,12 @@ from mimi_lightning.errors import ConfigError, DatasetError
 from mimi_lightning.progress import ahead
 from mimi_lightning.ruler.ruler import Ruler
 
-TOGETHER = 512  # pictures that are sorted by size before they are scored: bounds memory
+TOGETHER = 64  # pictures that are sorted by size before they are scored: bounds memory, and what a kill loses
 # Pixels of a batch, unless one picture alone has more; beyond, what a layer leaves does not fit into a CPU's cache.
 BATCH = {"cpu": 500_000, "cuda": 8_000_000}
 NETWORK = 32_000_000  # pixels of one picture after resizing, at most: memory of the network
 FILE = 256_000_000  # pixels of a file, at most: a small file can decode to any number of them
+NO_PICTURES = ("PDF", "MPEG", "HDF5", "GRIB", "BUFR")  # Pillow knows their suffixes, and cannot read them
 
 Row = dict[str, Any]
 
@@ -50,7 +51,7 @@ def find_pictures(words: Iterable[str]) -> list[str]:
 
 def _below(word: str) -> list[str]:
     if Path(word).is_dir():
-        suffixes = Image.registered_extensions()
+        suffixes = {suffix for suffix, kind in Image.registered_extensions().items() if kind not in NO_PICTURES}
         files = (file for file in sorted(Path(word).rglob("*")) if not file.name.startswith("."))
         return [str(file) for file in files if file.suffix.lower() in suffixes and file.is_file()]
     if glob.has_magic(word) and not Path(word).exists():
@@ -136,7 +137,12 @@ def _pixels(view: Tensor) -> int:
 
 @torch.no_grad()
 def _score_batch(ruler: Ruler, batch: list[tuple[int, Tensor]], rows: list[Row], scales: Sequence[str]) -> None:
-    judgement = ruler.judge([view for _, view in batch])
+    try:
+        judgement = ruler.judge(view for _, view in batch)
+    except DatasetError as error:
+        for place, _ in batch:
+            rows[place]["error"] = str(error)
+        return
     proxy, native = ruler.on_scale(judgement, None), {scale: ruler.on_scale(judgement, scale) for scale in scales}
     for i, (place, _) in enumerate(batch):
         row = rows[place]

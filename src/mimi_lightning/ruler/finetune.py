@@ -17,14 +17,15 @@ from mimi_lightning import config
 from mimi_lightning.contracts import Mapper, Regressor
 from mimi_lightning.data.places import place
 from mimi_lightning.errors import ConfigError, MimiError
+from mimi_lightning.models.mappers import Joined
 from mimi_lightning.module import QualityModel
 from mimi_lightning.ruler.calibrate import calibrate
 from mimi_lightning.ruler.cost import before_and_after, show
 from mimi_lightning.ruler.own_scores import OwnScores
 from mimi_lightning.ruler.ruler import Ruler
-from mimi_lightning.ruler.scales import add_scale, alone, with_regressor
+from mimi_lightning.ruler.scales import add_scale, alone, unbound, with_regressor
 from mimi_lightning.run_folder import RunFolder, Settings
-from mimi_lightning.specs import find_class
+from mimi_lightning.specs import build, find_class
 from mimi_lightning.train import make_data, train
 
 # What learns, as what a regressor is told of it.
@@ -34,6 +35,7 @@ LEARNING: dict[str, dict[str, Any]] = {
     "all": {"freeze": "norm", "keep_scaling": True},
     "lora": {"lora": {"rank": 8, "alpha": 16}, "freeze": "none", "keep_scaling": True},
 }
+TOLD = ("backbone", "dataset", "freeze", "init", "labels", "mapper", "paths.run", "view.test")  # by the checkpoint
 PATCHES = "mimi_lightning.data.patches."
 
 # So few pictures choose an epoch by luck: the last one counts.
@@ -84,15 +86,19 @@ def finetune(plan: Plan, model: QualityModel, out: Path) -> None:
     Raises:
         MimiError: whatever a user can mend.
     """
-    if type(model.mapper).read is not Mapper.read:
+    reader = unbound(model.mapper)
+    if isinstance(reader, Joined):  # which reads as its first part does
+        reader = reader.parts[0]
+    if type(reader).read is not Mapper.read:
         raise ConfigError(
-            f"Its mapper {type(model.mapper).__name__} reads scores of its own from the network, which finetune would "
+            f"Its mapper {type(reader).__name__} reads scores of its own from the network, which finetune would "
             "not teach: calibrate it instead."
         )
     if (config.conf_dir() / "dataset" / f"{plan.scores.name}.yaml").is_file():
         raise ConfigError(f"--name {plan.scores.name} is a dataset of the project: choose another.")
     settings = run_settings(plan, model)
     run = RunFolder(Path(settings["paths"]["run"]))
+    build(settings["backbone"], Regressor)  # or refuse it, before anything is written
     new = calibrate(Ruler(model), plan.scores._replace(rows=_training_part(settings))).scale
     start = run.path.with_name(f"{run.path.name}_calibrated.ckpt")
     alone(model, new).save(start)
@@ -113,7 +119,11 @@ def run_settings(plan: Plan, model: QualityModel) -> Settings:
     name = plan.scores.name
     patches = model.hparams.view["_target_"].startswith(PATCHES)
     own = [f"dataset=[{name}]", f"name={name}", f"view={'patches' if patches else 'crop'}"]
-    given = {word.partition("=")[0] for word in plan.words}
+    given = {word.partition("=")[0].lstrip("+~") for word in plan.words}
+    if told := sorted(key for key in given if f"{key}.".startswith(tuple(f"{each}." for each in TOLD))):
+        raise ConfigError(
+            f"{', '.join(told)}: the checkpoint tells that, and --learn what of its network learns. Leave it out."
+        )
     words = [word for word in (*own, *DEFAULTS) if word.partition("=")[0] not in given]
     with tempfile.TemporaryDirectory() as folder:
         write_dataset(plan, Path(folder))
@@ -146,7 +156,7 @@ def measure_cost(plan: Plan, model: QualityModel, out: Path) -> pd.DataFrame:
     Raises:
         ConfigError: none of them is at hand, or nobody knows which images the checkpoint was trained on.
     """
-    labels = RunFolder(plan.checkpoint.resolve().parents[1]).file("labels")
+    labels = RunFolder(plan.checkpoint.resolve().parent.parent).file("labels")
     if not labels.is_file():
         raise ConfigError(f"there is no {labels}, which tells what the checkpoint was trained on.")
     settings = _old_datasets(plan, model)
@@ -175,10 +185,10 @@ def _training_part(settings: Settings) -> pd.DataFrame:
 
 def _views(plan: Plan, given: set[str]) -> dict[str, Any]:
     """Views of the run that made the checkpoint, if its folder tells and nobody asks for others."""
-    folder = RunFolder(plan.checkpoint.resolve().parents[1])
-    if any(key.startswith("view") for key in given) or not (folder.path / "config.yaml").is_file():
+    folder = RunFolder(plan.checkpoint.resolve().parent.parent)
+    if any(key.startswith("view") for key in given) or not folder.described:
         return {}
-    return folder.read_settings()["view"]
+    return folder.read_settings().get("view", {})  # a config.yaml may be of something else
 
 
 def _backbone(model: QualityModel, learn: str) -> dict[str, Any]:
@@ -186,6 +196,12 @@ def _backbone(model: QualityModel, learn: str) -> dict[str, Any]:
     spec = dict(model.hparams.regressor)
     takes = inspect.signature(find_class(spec, Regressor)).parameters
     told = {key: value for key, value in LEARNING[learn].items() if key in takes}
+    if (spec.get("lora") or {}).get("rank"):
+        if learn != "lora":
+            raise ConfigError(
+                f"--learn {learn}: its network learns by adapters. Choose --learn lora, which goes on so."
+            )
+        told["lora"] = spec["lora"]
     if not told and learn != "all":
         raise ConfigError(f"--learn {learn}: backbone {spec['name']} learns as a whole. Choose --learn all.")
     return {**spec, **told, "weights": "none"}

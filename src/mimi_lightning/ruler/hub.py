@@ -22,6 +22,7 @@ from huggingface_hub.errors import HTTPError
 from mimi_lightning.errors import ConfigError
 from mimi_lightning.evaluation.study import read_run
 from mimi_lightning.exporting.weights import write_safetensors
+from mimi_lightning.files import work_folder
 from mimi_lightning.module import QualityModel
 from mimi_lightning.ruler.card import card_of_checkpoint, card_of_run
 from mimi_lightning.run_folder import RunFolder
@@ -121,10 +122,7 @@ def _new_folder(folder: Path) -> Iterator[Path]:
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         raise ConfigError(f"{folder} is there already and not empty. Name another folder, or remove it first.")
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as beside:
-            draft = Path(beside) / folder.name
-            draft.mkdir()
+        with work_folder(folder) as draft:
             yield draft
             draft.replace(folder)
     except OSError as error:

@@ -16,6 +16,7 @@ from mimi_lightning.ruler.ruler import PROXY
 
 LEAST = 10  # scores; fewer tell nothing of a scale
 TAKEN = (PROXY, "all", "null", "true", "false")  # words that mean something else
+COLUMNS = ("path", "width", "height", "std", "error", "image")  # stand beside scales in tables and exported files
 
 
 class OwnScores(NamedTuple):
@@ -61,8 +62,10 @@ def read_scores(
         DatasetError: a name that is taken or no word, a table that cannot be read, a picture that is not there or
             listed twice, scores that are too few, all alike or beyond the ends.
     """
-    if not name.isidentifier() or name in TAKEN:
-        raise DatasetError(f"--name {name}: a scale is called by a word of letters, digits and _, such as mine.")
+    if not name.isidentifier() or name in (*TAKEN, *COLUMNS):
+        raise DatasetError(
+            f"--name {name}: a scale is called by a word of letters, digits and _, such as mine, with no other meaning."
+        )
     if name in known:
         raise DatasetError(f"The checkpoint has a scale '{name}' already: choose another --name.")
     images = file.parent if images is None else images

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -143,7 +143,7 @@ class Ruler:
         if not sources:
             raise DatasetError("There is no picture to score.")
         with torch.set_grad_enabled(torch.is_grad_enabled() and any(map(_learns, sources))):
-            views = [self.view(as_picture(source, self.view.resize)) for source in sources]
+            views = (self.view(as_picture(source, self.view.resize)) for source in sources)
             told = self.on_scale(self.judge(views), scale)
         if not several:
             told = [each[0] for each in told]
@@ -152,16 +152,28 @@ class Ruler:
         score, std = told
         return (score, std) if with_std else score
 
-    def judge(self, views: Sequence[Tensor]) -> Judgement:
+    def judge(self, views: Iterable[Tensor]) -> Judgement:
         """What the regressor says of views of B pictures.
 
         Args:
-            views: as the model's view makes them, of any sizes; uint8, or float32 of 0..255.
+            views: as the model's view makes them, of any sizes; uint8, or float32 of 0..255. A batch of them is held
+                at a time.
+
+        Raises:
+            DatasetError: a picture that is too small for the network, or too large for the memory.
         """
-        with _exact(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            judged = [self.model.regressor(torch.stack(batch).to(self.device)) for batch in _alike(views)]
+        judged = [self._judge_alike(batch) for batch in _alike(views)]
         columns = {name: [getattr(each, name) for each in judged] for name in ("proxy", "std", "hidden")}
         return Judgement(**{name: torch.cat(parts) for name, parts in columns.items() if parts[0] is not None})
+
+    def _judge_alike(self, views: list[Tensor]) -> Judgement:
+        autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+        try:
+            with _exact(), autocast:
+                return self.model.regressor(torch.stack(views).to(self.device))
+        except RuntimeError as error:  # PyTorch's for shapes and for memory
+            height, width = views[0].shape[-2:]
+            raise DatasetError(f"The network cannot take a picture of {width} x {height} pixels: {error}") from error
 
     def on_scale(self, judgement: Judgement, scale: str | None) -> tuple[Tensor, Tensor]:
         """Scores [B] on the scale of a dataset, and their standard deviations; see `score`."""
@@ -236,11 +248,11 @@ def _learns(source: Source) -> bool:
     return isinstance(source, Tensor) and source.requires_grad
 
 
-def _alike(views: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+def _alike(views: Iterable[Tensor]) -> Iterator[list[Tensor]]:
     """Batches of views of one shape, in their order."""
     for _, alike in groupby(views, key=lambda view: (view.shape, view.dtype)):
-        alike = list(alike)
-        yield from (alike[i : i + TOGETHER] for i in range(0, len(alike), TOGETHER))
+        while batch := list(islice(alike, TOGETHER)):
+            yield batch
 
 
 def _exact() -> AbstractContextManager:

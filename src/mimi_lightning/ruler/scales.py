@@ -93,14 +93,14 @@ def add_scale(model: QualityModel, new: NewScale) -> QualityModel:
     old["datasets"] = {**old["datasets"], new.name: new.facts}
     richer = QualityModel(**old, marks={**model.marks, new.name: new.marks})
     richer.regressor.load_state_dict(model.regressor.state_dict())
-    *known, added = _unbound(richer.mapper).parts
-    mapper = _unbound(model.mapper)
+    *known, added = unbound(richer.mapper).parts
+    mapper = unbound(model.mapper)
     for part, learned in zip(known, mapper.parts if joined else [mapper], strict=True):
         part.load_state_dict(learned.state_dict())
     added.put([new.name], new.rows)
     return richer.eval()
 
 
-def _unbound(mapper: Mapper) -> Mapper:
+def unbound(mapper: Mapper) -> Mapper:
     """The mapper that a gauge may have bound."""
     return mapper.free if isinstance(mapper, Anchored) else mapper

@@ -44,7 +44,7 @@ def _flat(row: Row) -> dict[str, Any]:
 def write_rows(rows: Sequence[Row], out: Path | TextIO, form: str | None = None) -> None:
     """Write rows as `csv` or `jsonl`; by its suffix, a file."""
     if isinstance(out, Path):
-        with aside(out) as draft, draft.open("w", encoding="utf-8", newline="") as file:
+        with aside(out) as draft, draft.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
             write_rows(rows, file, out.suffix[1:])
     elif form == "csv":
         flat(rows).to_csv(out, index=False)
@@ -95,7 +95,8 @@ def write_html(rows: Sequence[Row], file: Path) -> None:
     if left := len(rows) - len(shown):
         cards.insert(SHOWN // 2, f"<p>{left:,} pictures between them are not shown.</p>")
     with aside(file) as draft:
-        draft.write_text(PAGE.format(number=f"{len(rows):,}", cards="\n".join(cards)), encoding="utf-8")
+        page = PAGE.format(number=f"{len(rows):,}", cards="\n".join(cards))
+        draft.write_text(page, encoding="utf-8", errors="replace")
 
 
 def _card(row: Row, picture: str | None) -> str:

@@ -100,10 +100,10 @@ def tell_score(ruler: Ruler, name: str, data: bytes) -> Score | Refusal:
     """Score a picture on all scales, or say why not."""
     try:
         picture = read_picture(data, ruler.view.resize)
+        judgement = ruler.judge([ruler.view(picture)])
     except DatasetError as error:
         return Refusal(name=name, error=str(error))
     width, height = picture.image.size
-    judgement = ruler.judge([ruler.view(picture)])
     proxy, std = (float(each[0]) for each in ruler.on_scale(judgement, None))
     native = []
     for scale in ruler.scales:
