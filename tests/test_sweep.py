@@ -68,9 +68,12 @@ def test_a_search_that_cannot_begin_is_refused(word, said, monkeypatch, capsys, 
 
 
 class Launcher:
-    """Jobs that come to the learning rate and a hundredth of the split, at once; those of a number are lost."""
+    """Jobs that come to the learning rate and a hundredth of the split, at once; those of a number are lost.
 
-    def __init__(self, lost=None, broken=False):
+    Of broken splits there are only failures.
+    """
+
+    def __init__(self, lost=None, broken=()):
         self.lost, self.broken, self.jobs = lost, broken, []
 
     def launch(self, jobs, initial_job_idx):
@@ -81,7 +84,7 @@ class Launcher:
         for job in jobs:
             words = dict(word.split("=") for word in job)
             value = float(words["optimizer.lr"]) + int(words["split"]) / 100
-            value = sweep.Failure(" ".join(job), "no such thing") if self.broken else value
+            value = sweep.Failure(" ".join(job), "no such thing") if words["split"] in self.broken else value
             returns.append(JobReturn(status=JobStatus.COMPLETED, _return_value=value))
         return returns
 
@@ -130,7 +133,7 @@ def test_a_search_goes_on_with_the_trial_that_was_lost(search):
 
 def test_a_search_for_something_else_is_refused_when_there_are_trials(search):
     with pytest.raises(MimiError, match=r"No trial came to a value"):
-        search(Launcher(broken=True), "seed=2")
+        search(Launcher(broken="1"), "seed=2")
     assert [failure.message for failure in sweep.failures] == ["no such thing"]
     assert len(search(Launcher(), "seed=3").jobs) == 4
     with pytest.raises(ConfigError, match=r"holds a search that was asked for something else"):
@@ -138,9 +141,15 @@ def test_a_search_for_something_else_is_refused_when_there_are_trials(search):
     assert search(Launcher(), "seed=3", "paths.datasets=elsewhere").jobs == []
 
 
+def test_a_search_of_which_no_trial_has_all_its_splits_has_no_best(search):
+    with pytest.raises(MimiError, match=r"No trial came to a value"):
+        search(Launcher(broken="2"), "split=1,2", trials=1)
+    assert len(search(Launcher(), "split=1,2", trials=1).jobs) == 2  # it is tried again
+
+
 def test_a_trial_that_failed_is_told_and_the_search_goes_on(search, capsys):
     search(Launcher(), trials=1)
-    search(Launcher(broken=True), trials=2)
+    search(Launcher(broken="1"), trials=2)
     assert "trial 1: val/srcc_weighted -, " in capsys.readouterr().out
     assert len(search(Launcher(), trials=3).jobs) == 1
 

@@ -158,11 +158,11 @@ class Search(Sweeper):
         ]
         with sweep.lost():
             values = sweep.outcomes(self.launcher.launch(jobs, initial_job_idx=batch[0].number * len(plan.splits)))
-        if all(value is None for value in values) and not _completed(study):
+        of_trials = zip(*[iter(values)] * len(plan.splits), strict=True)
+        means = [None if None in of_trial else fmean(of_trial) for of_trial in of_trials]
+        if all(mean is None for mean in means) and not _completed(study):
             raise MimiError("No trial came to a value. When that is mended, the same command tries these again.")
-        for number, words in settings.items():
-            of_trial, values = values[: len(plan.splits)], values[len(plan.splits) :]
-            mean = None if None in of_trial else fmean(of_trial)
+        for (number, words), mean in zip(settings.items(), means, strict=True):
             study.tell(number, mean, state=TrialState.FAIL if mean is None else None)
             print(f"trial {number}: {self.config.monitor} {'-' if mean is None else f'{mean:.4f}'}, {' '.join(words)}")
 
