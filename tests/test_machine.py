@@ -99,7 +99,7 @@ def test_a_run_keeps_the_precision_that_it_was_begun_with(settings, processor, t
 @pytest.mark.parametrize("asked", ["auto", "bf16-mixed"])
 @pytest.mark.parametrize("optimizer", [{}, {"fused": True}])
 def test_a_run_keeps_the_steps_that_it_was_begun_with(settings, processor, tmp_path, asked, optimizer):
-    """A fused step rounds otherwise: runs of former versions went on to other last digits."""
+    """A fused step may round otherwise, and runs of former versions took none."""
     processor(amx=True)
     begun = {"trainer": {"precision": "bf16-mixed"}, "optimizer": {"_target_": "torch.optim.Adam", **optimizer}}
     (tmp_path / "config.yaml").write_text(json.dumps(begun))

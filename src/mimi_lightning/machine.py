@@ -27,8 +27,8 @@ def settle(settings: Settings, run: RunFolder) -> Settings:
     Precision `auto` is that of the run where one was begun, for another would change its figures. A new one gets
     bfloat16 where the hardware multiplies it (processors with AMX or AVX512-BF16, GPUs from Ampere on), float16 on
     older GPUs, float32 elsewhere. Only backbones compute in it: poolings, heads, mappers and scores stay in float32.
-    With `auto`, an optimiser that can takes its step in one pass, too (`fused`). That rounds otherwise, so a run that
-    was begun goes on as it began.
+    With `auto`, an optimiser that can takes its step in one pass, too (`fused`). That may round otherwise, so a run
+    that was begun goes on as it began.
 
     Args:
         settings: resolved configuration.

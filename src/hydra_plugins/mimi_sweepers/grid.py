@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.utils import JobReturn
 
 from mimi_lightning import sweep
+from mimi_lightning.files import no_empty_folders
 
 
 class Grid(BasicSweeper):
@@ -15,9 +17,10 @@ class Grid(BasicSweeper):
 
     def sweep(self, arguments: list[str]) -> list[Sequence[JobReturn]]:
         """Run all jobs, then report; errors as those of `sweep.lost` and `sweep.report_splits`."""
-        with sweep.lost():
+        hydra = self.config.hydra
+        with sweep.lost(), no_empty_folders(Path(hydra.sweep.dir)):  # Hydra makes it for jobs that are refused, too
             batches = super().sweep(arguments)
-        for batch in batches:
-            sweep.outcomes(batch)
-        sweep.report_splits(self.config.hydra)
+        jobs = [job for batch in batches for job in batch]
+        sweep.outcomes(jobs)
+        sweep.report_splits(hydra, jobs)
         return batches
