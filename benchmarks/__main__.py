@@ -17,6 +17,7 @@ from typing import Any
 from benchmarks import BENCHMARKS
 
 RESULTS = Path(__file__).with_name("results.json")
+QUICK = RESULTS.with_name("results.quick.json")
 PACKAGES = ("torch", "torchvision", "lightning", "timm", "open_clip_torch", "numpy", "pillow", "onnxruntime")
 
 
@@ -55,19 +56,20 @@ def run(name: str, words: list[str]) -> dict[str, Any] | None:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)} (all)")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="(benchmarks/results.json)")
-    parser.add_argument("--quick", action="store_true", help="small sizes, to see whether all run")
+    parser.add_argument("--out", type=Path, help=f"(benchmarks/{RESULTS.name})")
+    parser.add_argument("--quick", action="store_true", help=f"small sizes, to see whether all run ({QUICK.name})")
     parser.add_argument("--repeats", type=int, help="timed calls of each side")
     arguments = parser.parse_args()
     if unknown := {*arguments.names} - {*BENCHMARKS}:
         parser.error(f"there is no benchmark {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}.")
-    if not arguments.out.parent.is_dir():
-        parser.error(f"there is no folder {arguments.out.parent} for --out.")
+    out = arguments.out or (QUICK if arguments.quick else RESULTS)
+    if not out.parent.is_dir():
+        parser.error(f"there is no folder {out.parent} for --out.")
     words = ["--quick"] * arguments.quick + (["--repeats", str(arguments.repeats)] if arguments.repeats else [])
     if os.getloadavg()[0] > 1:
         print(f"The machine is busy (load {os.getloadavg()[0]:.1f}): these times will be distorted.")
     results = {"when": time.strftime("%Y-%m-%d %H:%M"), "quick": arguments.quick, **surroundings(), "found": {}}
-    failed, out = [], arguments.out
+    failed = []
     for name in arguments.names or BENCHMARKS:
         if (found := run(name, words)) is None:
             failed.append(name)

@@ -2,6 +2,7 @@
 
     make chaos                                  50 kills on two filesystems, some minutes on two cores
     python experiments/chaos.py --kills 500 --on /scratch /tmp
+    python experiments/chaos.py trainer.precision=bf16-mixed
 
 Every run is killed (SIGKILL) in life after life until it has ended: at a random moment, or amid the writing of a file.
 The next life is the same command. At the end predictions.csv has to have the bytes, and every tensor of both
@@ -160,18 +161,19 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--kills", type=int, default=50, help="%(default)s")
     parser.add_argument("--on", type=Path, nargs=2, default=(Path("/dev/shm"), Path("/var/tmp")), metavar="DIR")
     parser.add_argument("--seed", type=int, default=0, help="of the moments (%(default)s)")
+    parser.add_argument("words", nargs="*", metavar="KEY=VALUE", help="of the run, beside its own")
     args = parser.parse_args(argv)
     places = [Path(tempfile.mkdtemp(prefix="chaos-", dir=place)) for place in args.on]
     try:
-        return _main(args.kills, places, random.Random(args.seed))
+        return _main(args.kills, places, random.Random(args.seed), args.words)
     finally:
         for place in places:
             shutil.rmtree(place)
 
 
-def _main(kills: int, places: list[Path], dice: random.Random) -> int:
+def _main(kills: int, places: list[Path], dice: random.Random, more: Sequence[str]) -> int:
     data = make_miniature(places[0] / "datasets", side=64, references=10, scenes=10, per_content=2, progress=False)
-    words = [*WORDS, f"paths.datasets={data}"]
+    words = [*WORDS, f"paths.datasets={data}", *more]
     alone = places[0] / "alone"
     live([*words, f"data.cache={alone}/cache", f"splits.store={alone}/splits"], alone, places[1])
     done = survived = runs = 0

@@ -79,7 +79,16 @@ def test_what_was_measured_otherwise_is_told():
     ]
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"found": {"mapper": {}}}'])
+WHOLE = json.dumps(results(ours=[1.0]))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "[]", '{"found": {"mapper": {}}}', '{"found": {}}', '{"found": []}', WHOLE.replace('"commit"', '"x"')),
+        *(WHOLE.replace("[1.0]", seconds) for seconds in ("[]", "[0]", '["x"]', "3")),
+    ],
+)
 def test_a_file_of_something_else_holds_no_results(tmp_path, text):
     (tmp_path / "results.json").write_text(text)
     with pytest.raises(SystemExit, match=r"results\.json holds no results of benchmarks"):
@@ -99,6 +108,16 @@ def test_what_was_measured_stays_where_another_benchmark_fails(tmp_path, monkeyp
     assert torch.__version__.startswith(written["versions"]["torch"])
     assert (tmp_path / "results.former.json").read_text() == "of before"
     assert "Not measured: clip" in capsys.readouterr().err
+
+
+def test_a_look_whether_all_run_replaces_nothing_that_was_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr(__main__, "run", lambda name, words: results(ours=[1.0])["found"]["mapper"])
+    monkeypatch.setattr(__main__, "RESULTS", tmp_path / "results.json")
+    monkeypatch.setattr(__main__, "QUICK", tmp_path / "results.quick.json")
+    for words in ([], ["--quick"], ["--quick"]):
+        monkeypatch.setattr("sys.argv", ["benchmarks", "mapper", *words])
+        assert __main__.main() == 0
+    assert not json.loads((tmp_path / "results.json").read_text())["quick"]
 
 
 def test_every_benchmark_has_cases_and_a_target():

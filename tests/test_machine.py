@@ -1,5 +1,7 @@
 """What `trainer.precision=auto` chooses, and when it must not choose anew."""
 
+import json
+
 import pytest
 import torch
 
@@ -69,7 +71,7 @@ def test_other_devices_get_float32():
 
 def test_a_precision_of_ones_own_is_left_alone(settings, tmp_path, capsys):
     settings["trainer"]["precision"] = "32-true"
-    assert machine.settle(settings, RunFolder(tmp_path)) is settings
+    assert machine.settle(settings, RunFolder(tmp_path)) == settings
     assert capsys.readouterr().out == ""
 
 
@@ -79,6 +81,8 @@ def test_an_optimiser_that_cannot_is_not_fused(settings, processor, tmp_path):
     assert "fused" not in machine.settle(settings, RunFolder(tmp_path))["optimizer"]
     settings["optimizer"] = {"_target_": "torch.optim.Adam", "fused": False}
     assert machine.settle(settings, RunFolder(tmp_path))["optimizer"]["fused"] is False
+    settings["optimizer"] = {"_target_": "torch.optim.Adam", "foreach": True}  # torch refuses both
+    assert "fused" not in machine.settle(settings, RunFolder(tmp_path))["optimizer"]
 
 
 def test_gradients_clipped_in_float16_are_unscaled_before_the_step(settings, card, tmp_path):
@@ -97,6 +101,24 @@ def test_a_run_keeps_the_precision_that_it_was_begun_with(settings, processor, t
     assert machine.settle(settings, RunFolder(tmp_path))["trainer"]["precision"] == "32-true"
     settings["overwrite"] = True
     assert machine.settle(settings, RunFolder(tmp_path))["trainer"]["precision"] == "bf16-mixed"
+
+
+@pytest.mark.parametrize("asked", ["auto", "bf16-mixed"])
+@pytest.mark.parametrize("optimizer", [{}, {"fused": True}])
+def test_a_run_keeps_the_steps_that_it_was_begun_with(settings, processor, tmp_path, asked, optimizer):
+    """A fused step may round otherwise, and runs of former versions took none."""
+    processor(amx=True)
+    begun = {"trainer": {"precision": "bf16-mixed"}, "optimizer": {"_target_": "torch.optim.Adam", **optimizer}}
+    (tmp_path / "config.yaml").write_text(json.dumps(begun))
+    (tmp_path / "metrics.json").touch()
+    settings["trainer"]["precision"] = asked
+    assert machine.settle(settings, RunFolder(tmp_path))["optimizer"] == begun["optimizer"]
+
+
+def test_a_run_that_does_not_say_its_precision_is_of_float32(settings, tmp_path):
+    (tmp_path / "config.yaml").write_text("seed: 3\n")
+    (tmp_path / "metrics.json").touch()
+    assert machine.settle(settings, RunFolder(tmp_path))["trainer"]["precision"] == "32-true"
 
 
 HOOKS = ("train_epoch_start", "validation_start", "validation_end", "test_start", "test_end")

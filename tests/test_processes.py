@@ -1,8 +1,10 @@
 """Several processes learn what one does that has the whole batch, and what they refuse."""
 
+import multiprocessing.util
 import os
 import subprocess
 import sys
+import tempfile
 from contextlib import nullcontext
 from types import SimpleNamespace
 
@@ -19,6 +21,7 @@ from mimi_lightning.gauges import Range
 from mimi_lightning.models.mappers import MINN
 from mimi_lightning.module import QualityModel
 from mimi_lightning.objectives import MIMI, RankHinge
+from mimi_lightning.processes import keep_sockets_short
 
 STEPS = 10  # of each of the two epochs
 
@@ -140,7 +143,16 @@ def test_processes_of_a_multirun_are_started_with_the_words_of_their_job(monkeyp
     words = [f"paths.datasets={miniature}", "callbacks=[]"]
     swept = ["mimi", "--config-dir", "mine", "-m", "split=1,2", *words]
     monkeypatch.setattr("sys.argv", [*swept])
-    with pytest.warns(UserWarning, match="There is no finished run"):
+    with pytest.raises(SystemExit):  # there is nothing to report
         main()
     assert started == [[f"split={split}", *words, "--config-dir=mine"] for split in (1, 2)]
     assert sys.argv == swept
+
+
+def test_sockets_of_workers_lie_where_paths_are_short(tmp_path, monkeypatch):
+    """Where TMPDIR has more than 80 characters or so, workers could not hand over pictures, and nothing said so."""
+    monkeypatch.delitem(multiprocessing.current_process()._config, "tempdir", raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / (70 * "x")))
+    keep_sockets_short()
+    assert len(multiprocessing.util.get_temp_dir()) < 30
+    assert tempfile.gettempdir().endswith(70 * "x")

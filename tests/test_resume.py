@@ -5,7 +5,6 @@ import os
 import random
 import signal
 import stat
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +37,7 @@ def test_a_run_that_is_killed_five_times_ends_in_the_same_last_digit(miniature, 
     words = [*fast, *STOPS, "+callbacks.early_stopping.min_delta=2", "trainer.max_epochs=4", "mapper.hidden=[8]"]
     words += ["dataset=[csiq,live]", "data.workers=1", "data.test_batch=2", "checkpoint.every_minutes=0"]
     words += [f"paths.datasets={miniature}"]
-    scratch = Path(tempfile.mkdtemp())  # a short path: workers make sockets there
+    (scratch := tmp_path / (70 * "x")).mkdir()  # where the sockets of workers would not fit
 
     def life(name, death=None):
         outputs = tmp_path / name
@@ -102,7 +101,9 @@ def test_task_weights_and_random_numbers_go_on_after_slurm_ended_the_job(
     monkeypatch.setenv("SLURM_JOB_ID", "123")
     with pytest.raises(Terminated, match=r"The same command goes on from there"):
         run("ended", (1, lambda: os.kill(os.getpid(), signal.SIGUSR1)), "checkpoint.every_minutes=null")
-    assert scontrol.read_text() == "requeue 123\n"
+    with pytest.raises(Terminated):  # before the second of two batches whose gradients are summed up
+        run("ended", (4, lambda: os.kill(os.getpid(), signal.SIGTERM)), "checkpoint.every_minutes=null")
+    assert scontrol.read_text() == 2 * "requeue 123\n"
     with pytest.raises(ZeroDivisionError):
         run("ended", (7, lambda: 1 / 0), "checkpoint.every_minutes=0")
     assert differences(run("ended"), alone) == []

@@ -308,6 +308,7 @@ def test_a_run_may_go_on_for_more_epochs_unless_its_schedule_was_made_for_fewer(
     assert not longer(asked(5), asked(3), ["trainer.max_epochs"])
     assert not longer(asked(3), asked(5), ["monitor", "trainer.max_epochs"])
     assert not longer(asked(3), asked(3), ["monitor"])
+    assert not longer({"seed": 3}, asked(5), ["trainer.max_epochs"])  # a damaged file
     with pytest.raises(ConfigError, match=r"schedule \(scheduler.T_max\) of the run was made for 3 epochs; for 5 it"):
         longer(asked(3), asked(5), ["scheduler.T_max", "trainer.max_epochs"])
 
@@ -320,6 +321,8 @@ def test_a_finished_run_covers_as_many_epochs_as_it_was_trained_for(settings, tm
     assert folder.covers(settings)
     trainer = {**settings["trainer"], "max_epochs": settings["trainer"]["max_epochs"] + 1}
     assert not folder.covers({**settings, "trainer": trainer})
+    (tmp_path / "config.yaml").write_text("trainer: {precision: 32-true}")
+    assert folder.covers(settings)
 
 
 def _refused(folder):

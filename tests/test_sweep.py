@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -54,6 +55,11 @@ def test_a_launcher_that_is_not_installed_names_its_line(option, extra):
     [
         ("hydra.sweeper.trials=3", 'hydra/sweeper=optuna needs: pip install "mimi-lightning[optuna]"'),
         ("hydra.sweeper.trials=0", "hydra.sweeper.trials=0: expected a whole number, 1 or more."),
+        ("hydra.sweeper.seed=x", "hydra.sweeper.seed=x: expected a whole number, 0 or more."),
+        (
+            "optimizer.lr=tag(log,interval(0,1))",
+            "optimizer.lr=tag(log,interval(0,1)): `low > 0` must hold for `log=True`, but got (low=0.0, high=1.0).",
+        ),
     ],
 )
 def test_a_search_that_cannot_begin_is_refused(word, said, monkeypatch, capsys, tmp_path):
@@ -68,9 +74,12 @@ def test_a_search_that_cannot_begin_is_refused(word, said, monkeypatch, capsys, 
 
 
 class Launcher:
-    """Jobs that come to the learning rate and a hundredth of the split, at once; those of a number are lost."""
+    """Jobs that come to the learning rate and a hundredth of the split, at once; those of a number are lost.
 
-    def __init__(self, lost=None, broken=False):
+    Of broken splits there are only failures.
+    """
+
+    def __init__(self, lost=None, broken=()):
         self.lost, self.broken, self.jobs = lost, broken, []
 
     def launch(self, jobs, initial_job_idx):
@@ -81,7 +90,7 @@ class Launcher:
         for job in jobs:
             words = dict(word.split("=") for word in job)
             value = float(words["optimizer.lr"]) + int(words["split"]) / 100
-            value = sweep.Failure(" ".join(job), "no such thing") if self.broken else value
+            value = sweep.Failure(" ".join(job), "no such thing") if words["split"] in self.broken else value
             returns.append(JobReturn(status=JobStatus.COMPLETED, _return_value=value))
         return returns
 
@@ -130,7 +139,7 @@ def test_a_search_goes_on_with_the_trial_that_was_lost(search):
 
 def test_a_search_for_something_else_is_refused_when_there_are_trials(search):
     with pytest.raises(MimiError, match=r"No trial came to a value"):
-        search(Launcher(broken=True), "seed=2")
+        search(Launcher(broken="1"), "seed=2")
     assert [failure.message for failure in sweep.failures] == ["no such thing"]
     assert len(search(Launcher(), "seed=3").jobs) == 4
     with pytest.raises(ConfigError, match=r"holds a search that was asked for something else"):
@@ -138,9 +147,32 @@ def test_a_search_for_something_else_is_refused_when_there_are_trials(search):
     assert search(Launcher(), "seed=3", "paths.datasets=elsewhere").jobs == []
 
 
+def test_a_search_that_came_to_nothing_leaves_nothing(search, tmp_path):
+    launcher = Launcher(broken="1")
+    launcher.launch = lambda jobs, initial_job_idx: (tmp_path / "mine/trial000").mkdir() or [][0]
+    with pytest.raises(IndexError):
+        search(launcher)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("journal", [b"garbage\n", b"\xff\xfe" * 30])
+def test_a_damaged_journal_is_named(search, tmp_path, journal):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/trials.journal").write_bytes(journal)
+    with pytest.raises(ConfigError, match=r"trials.journal is damaged: .* Remove it to begin the search anew"):
+        search(Launcher())
+    assert (tmp_path / "mine/trials.journal").read_bytes().startswith(journal)
+
+
+def test_a_search_of_which_no_trial_has_all_its_splits_has_no_best(search):
+    with pytest.raises(MimiError, match=r"No trial came to a value"):
+        search(Launcher(broken="2"), "split=1,2", trials=1)
+    assert len(search(Launcher(), "split=1,2", trials=1).jobs) == 2  # it is tried again
+
+
 def test_a_trial_that_failed_is_told_and_the_search_goes_on(search, capsys):
     search(Launcher(), trials=1)
-    search(Launcher(broken=True), trials=2)
+    search(Launcher(broken="1"), trials=2)
     assert "trial 1: val/srcc_weighted -, " in capsys.readouterr().out
     assert len(search(Launcher(), trials=3).jobs) == 1
 
@@ -149,6 +181,34 @@ def test_a_trial_that_failed_is_told_and_the_search_goes_on(search, capsys):
 def test_a_search_of_nothing_or_of_several_names_is_refused(search, words, said):
     with pytest.raises(ConfigError, match=said):
         search(Launcher(), *words)
+
+
+@pytest.mark.parametrize("word", ["hydra/sweeper=optuna", "hydra/launcher=processes"])
+def test_what_is_for_a_multirun_is_refused_without_it(word, monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["mimi", word])
+    with pytest.raises(SystemExit):
+        main()
+    assert capsys.readouterr().err == f"Error: {word} is for a multirun: python -m mimi_lightning -m {word} ...\n"
+
+
+def test_a_sweep_over_names_reports_what_they_hold(monkeypatch, tmp_path, miniature):
+    """Not what lies below the name that none of the jobs has."""
+    reported = []
+    monkeypatch.setattr("mimi_lightning.train.train", lambda cfg: 0.5)
+    monkeypatch.setattr("mimi_lightning.evaluation.report.report", lambda folders, expected: reported.extend(folders))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["mimi", "-m", "name=one,two", "split=1,2", f"paths.datasets={miniature}"])
+    main()
+    assert reported == [Path("outputs/one"), Path("outputs/two")]
+
+
+def test_a_sweep_that_is_refused_leaves_nothing(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["mimi", "-m", "split=11,12"])
+    with pytest.raises(SystemExit):
+        main()
+    assert not list(tmp_path.iterdir())
 
 
 def test_outcomes_tell_failures_from_values():

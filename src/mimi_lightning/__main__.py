@@ -53,6 +53,7 @@ def _run(cfg: DictConfig) -> float | sweep.Failure | None:
     config.register_resolvers()  # a launcher may have started this process
     try:
         with _one_message():
+            sweep.refuse_alone(hydra_cfg)
             config.check(cfg, hydra_cfg)
             from mimi_lightning.processes import of_this_job  # only now: importing torch takes seconds
             from mimi_lightning.train import train

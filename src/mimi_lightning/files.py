@@ -7,7 +7,7 @@ import os
 import shutil
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 DRAFT = ".part"  # ends the names of files that are being written
@@ -42,6 +42,18 @@ def aside(file: Path, draft: Path | None = None, former: Path | None = None) -> 
         raise
     finally:
         draft.unlink(missing_ok=True)
+
+
+@contextmanager
+def no_empty_folders(folder: Path) -> Iterator[None]:
+    """Take away a folder, and those above it, that were not there before and into which nothing was written."""
+    absent = [each for each in (folder, *folder.parents) if not each.exists()]
+    try:
+        yield
+    finally:
+        for each in absent:
+            with suppress(OSError):  # there is something in it, or it was not made
+                each.rmdir()
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, fx
 
 from mimi_lightning.processes import leads
+from mimi_lightning.rules import flatten
 from mimi_lightning.run_folder import RunFolder, Settings
 from mimi_lightning.specs import find_class
 
@@ -31,7 +32,8 @@ def settle(settings: Settings, run: RunFolder) -> Settings:
     Precision `auto` is that of the run where one was begun, for another would change its figures. A new one gets
     bfloat16 where the hardware multiplies it (processors with AMX or AVX512-BF16, GPUs from Ampere on), float16 on
     older GPUs, float32 elsewhere. Only backbones compute in it: poolings, heads, mappers and scores stay in float32.
-    With `auto`, an optimiser that can takes its step in one pass, too (`fused`).
+    With `auto`, an optimiser that can takes its step in one pass, too (`fused`). That may round otherwise, so a run
+    that was begun goes on as it began.
 
     Args:
         settings: resolved configuration.
@@ -40,19 +42,26 @@ def settle(settings: Settings, run: RunFolder) -> Settings:
     Returns:
         The configuration, with nothing left open.
     """
-    if settings["trainer"]["precision"] != "auto":
-        return settings
-    device = find_device(settings["trainer"]["accelerator"])
     begun = run.described and (run.begun or run.finished) and not settings["overwrite"]
-    precision = run.read_settings()["trainer"]["precision"] if begun else best_precision(device)
-    if leads() and not run.finished:
-        why = "as it was begun" if begun else "trainer=exact is float32 and deterministic"
-        print(f"{describe(device)}: precision {precision} ({why})")
-    trainer, optimizer = {**settings["trainer"], "precision": precision}, dict(settings["optimizer"])
-    clipped_in_half = trainer["gradient_clip_val"] and precision == HALF  # a fused step unscales gradients, too late
-    if "fused" in inspect.signature(find_class(optimizer, torch.optim.Optimizer)).parameters and not clipped_in_half:
-        optimizer.setdefault("fused", True)
+    old = dict(flatten(run.read_settings())) if begun else {}
+    trainer, optimizer = dict(settings["trainer"]), dict(settings["optimizer"])
+    if trainer["precision"] == "auto":
+        device = find_device(trainer["accelerator"])
+        trainer["precision"] = old.get("trainer.precision", FULL) if begun else best_precision(device)
+        if leads() and not run.finished:
+            why = "as it was begun" if begun else "trainer=exact is float32 and deterministic"
+            print(f"{describe(device)}: precision {trainer['precision']} ({why})")
+        if not begun and _can_fuse(optimizer, trainer):
+            optimizer.setdefault("fused", True)
+    if "optimizer.fused" in old:
+        optimizer.setdefault("fused", old["optimizer.fused"])
     return {**settings, "trainer": trainer, "optimizer": optimizer}
+
+
+def _can_fuse(optimizer: Settings, trainer: Settings) -> bool:
+    clipped_in_half = trainer["gradient_clip_val"] and trainer["precision"] == HALF  # it unscales gradients, too late
+    known = inspect.signature(find_class(optimizer, torch.optim.Optimizer)).parameters
+    return "fused" in known and "foreach" not in optimizer and not clipped_in_half
 
 
 def find_device(accelerator: str) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import util
 from typing import Any
 
 from lightning.pytorch.plugins.environments import LightningEnvironment
@@ -13,6 +15,8 @@ from torch import distributed as dist
 
 # By what processes find each other that Lightning starts.
 MEETING = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE")
+
+LONGEST = 70  # bytes of TMPDIR: with 32 more it is the path of a socket, which systems allow about a hundred
 
 
 @contextmanager
@@ -44,3 +48,16 @@ def gathered(own: Any) -> list[Any]:
     told = [None] * dist.get_world_size()
     dist.all_gather_object(told, own)
     return told
+
+
+def keep_sockets_short() -> None:
+    """Let loader workers talk in /tmp where TMPDIR is too long a path for a socket: training would wait for ever.
+
+    A process chooses the folder of its sockets once, and those that it starts have the same.
+    """
+    if len(os.fsencode(tempfile.gettempdir())) > LONGEST:
+        before, tempfile.tempdir = tempfile.tempdir, "/tmp"
+        try:
+            util.get_temp_dir()
+        finally:
+            tempfile.tempdir = before

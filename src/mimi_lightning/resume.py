@@ -21,6 +21,7 @@ from lightning.pytorch.callbacks import Callback, Checkpoint
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 from lightning.pytorch.utilities.exceptions import SIGTERMException
+from torch import Tensor
 
 from mimi_lightning.errors import ConfigError
 from mimi_lightning.files import aside
@@ -74,8 +75,8 @@ class WholeCheckpoints(TorchCheckpointIO):
 class LastState(Checkpoint):
     """Writes the state from which an interrupted run goes on.
 
-    It is written after every epoch, every few minutes within one, and when the process is told to end by SIGTERM:
-    after an optimiser step, never within a validation, which is run anew.
+    It is written after every epoch, every few minutes within one, after an optimiser step, and when the process is told
+    to end by SIGTERM: then with the gradients that are summed up so far. A validation is run anew.
 
     Args:
         file: where to write it.
@@ -86,22 +87,27 @@ class LastState(Checkpoint):
         self.file, self.minutes = file, minutes
         self.written = 0.0  # when, by the clock of `time.monotonic`
         self.random: list[dict[str, Any]] | None = None  # states to go on with, of every process
+        self.gradients: list[list[Tensor | None]] | None = None  # the like
 
     def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
-        """Put random states back, after all that sets training up."""
+        """Put random states and gradients back, after all that sets training up."""
         self.written = time.monotonic()
         if self.random is not None:
             set_random_states(self.random[trainer.global_rank])
             self.random = None
+        if self.gradients is not None:
+            for parameter, gradient in zip(module.parameters(), self.gradients[trainer.global_rank], strict=True):
+                parameter.grad = gradient if gradient is None else gradient.to(parameter.device)
+            self.gradients = None
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Write the state when it is time; not in the midst of gradients that are summed up, which it does not hold.
+        """Write the state when it is time; not with gradients that are half summed up, which make it larger.
 
         After the last batch of an epoch its validation comes first.
         """
-        if self.minutes is None or trainer.is_last_batch or (batch_idx + 1) % trainer.accumulate_grad_batches:
+        if self.minutes is None or trainer.is_last_batch or _sums_up(trainer):
             return
         due = time.monotonic() - self.written >= 60 * self.minutes
         if trainer.strategy.reduce_boolean_decision(due, all=False):
@@ -115,16 +121,18 @@ class LastState(Checkpoint):
         self, trainer: lightning.Trainer, module: lightning.LightningModule, exception: BaseException
     ) -> None:
         """Write the state of a process that was told to end, which Lightning does between two batches."""
-        done = trainer.fit_loop.batch_idx + 1
-        if isinstance(exception, SIGTERMException) and done % trainer.accumulate_grad_batches == 0:
+        if isinstance(exception, SIGTERMException):
             self._write(trainer)
 
     def on_save_checkpoint(
         self, trainer: lightning.Trainer, module: lightning.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Add the random states of all processes, and whether training has stopped early."""
+        """Add random states and gradients of all processes, and whether training has stopped early."""
         checkpoint["random"] = gathered(random_states(trainer.strategy.root_device))
         checkpoint["stopped"] = trainer.should_stop
+        if _sums_up(trainer):
+            own = [p.grad if p.grad is None else p.grad.cpu() for p in module.parameters()]
+            checkpoint["gradients"] = gathered(own)
 
     def on_load_checkpoint(
         self, trainer: lightning.Trainer, module: lightning.LightningModule, checkpoint: dict[str, Any]
@@ -132,11 +140,17 @@ class LastState(Checkpoint):
         """Take over what was added; checkpoints of earlier versions, written between epochs, do not have it."""
         if trainer.state.fn == TrainerFn.FITTING:
             self.random = checkpoint.get("random")
+            self.gradients = checkpoint.get("gradients")
             trainer.should_stop = checkpoint.get("stopped", False)
 
     def _write(self, trainer: lightning.Trainer) -> None:
         trainer.save_checkpoint(self.file)
         self.written = time.monotonic()
+
+
+def _sums_up(trainer: lightning.Trainer) -> bool:
+    """Whether gradients of the last batch wait for those of more, before the optimiser takes its step."""
+    return not trainer.is_last_batch and (trainer.fit_loop.batch_idx + 1) % trainer.accumulate_grad_batches > 0
 
 
 class Relocation(Callback):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 import shutil
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, nullcontext, suppress
@@ -26,6 +27,7 @@ from mimi_lightning.data.miniature import make_miniature
 from mimi_lightning.errors import ConfigError, MimiError
 from mimi_lightning.files import DRAFT, aside, explain
 from mimi_lightning.renamed import renamed, with_gauge
+from mimi_lightning.rules import flatten
 
 Settings = dict[str, Any]
 
@@ -114,7 +116,7 @@ class RunFolder:
         """Whether the run came to its end, and trained for as many epochs as are asked for."""
         if not (self.finished and self.described):
             return self.finished
-        return self.read_settings()["trainer"]["max_epochs"] >= settings["trainer"]["max_epochs"]
+        return _epochs(self.read_settings()) >= _epochs(settings)
 
     def read_settings(self) -> Settings:
         """The configuration of the run, with the names of this version; errors as those of `read_metrics`."""
@@ -259,15 +261,20 @@ def longer(old: Settings, new: Settings, changed: Collection[str]) -> bool:
         ConfigError: a schedule that was made for the number of epochs: it would have been another from the beginning.
     """
     rest = [key for key in changed if key != "trainer.max_epochs"]
-    if len(rest) == len(changed) or new["trainer"]["max_epochs"] < old["trainer"]["max_epochs"]:
+    if len(rest) == len(changed) or _epochs(new) < _epochs(old):
         return False
     if rest == ["scheduler.T_max"]:
         raise ConfigError(
-            f"The schedule (scheduler.T_max) of the run was made for {old['trainer']['max_epochs']} epochs; for "
-            f"{new['trainer']['max_epochs']} it would have been another from the beginning.\n"
+            f"The schedule (scheduler.T_max) of the run was made for {_epochs(old)} epochs; for "
+            f"{_epochs(new)} it would have been another from the beginning.\n"
             "Choose another name=..., or overwrite=true to start anew and lose the run."
         )
     return not rest
+
+
+def _epochs(settings: Settings) -> float:
+    """How many epochs a run is asked for; without end where a damaged file does not say it."""
+    return dict(flatten(settings)).get("trainer.max_epochs", math.inf)
 
 
 def _defaults() -> Settings:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
 from typing import Any
-
-from hydra.utils import get_class
 
 from mimi_lightning.errors import ConfigError
 
@@ -35,8 +34,9 @@ def find_class(spec: Spec, kind: type) -> type:
     """The class that a configuration node names; errors as those of `build`."""
     name = spec["_target_"]
     try:
-        cls = get_class(name)
-    except Exception as error:  # Hydra wraps whatever the import raised
+        module, _, attribute = name.rpartition(".")
+        cls = getattr(import_module(module), attribute)
+    except Exception as error:  # an import raises whatever it likes
         raise ConfigError(f"_target_={name}: there is no such class ({error})") from error
     if not (isinstance(cls, type) and issubclass(cls, kind)):
         raise ConfigError(f"_target_={name}: expected a {kind.__name__}.")

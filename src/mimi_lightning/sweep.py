@@ -10,6 +10,7 @@ from typing import NamedTuple
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from mimi_lightning.errors import ConfigError, MimiError
@@ -49,15 +50,29 @@ def outcomes(returns: Iterable[JobReturn]) -> list[float | None]:
     return [None if isinstance(value, Failure) else value for value in values]
 
 
-def report_splits(hydra: DictConfig) -> None:
-    """Report all runs below the sweep's folder; splits that failed are named in it.
+def report_splits(hydra: DictConfig, jobs: Iterable[JobReturn]) -> None:
+    """Report all runs of the names that jobs had, or of that of the sweep; splits that failed are named in it.
 
     Raises:
         ScoreError: no run was finished.
     """
     from mimi_lightning.evaluation.report import report  # only now: --help need not wait for it
 
-    report([Path(hydra.sweep.dir)], expected=swept_splits(hydra.overrides.task))
+    done = [job.cfg for job in jobs if not isinstance(job.return_value, Failure)]
+    folders = dict.fromkeys(Path(cfg.paths.outputs) / cfg.name for cfg in done)
+    report([*folders] or [Path(hydra.sweep.dir)], expected=swept_splits(hydra.overrides.task))
+
+
+def refuse_alone(hydra: DictConfig) -> None:
+    """Refuse a launcher or a sweeper where there is no multirun: the run would begin here, whatever they are for.
+
+    Raises:
+        ConfigError: names the command that was meant.
+    """
+    usual = {"hydra/launcher": "basic", "hydra/sweeper": "grid"}
+    for group, option in hydra.runtime.choices.items():
+        if group in usual and option != usual[group] and hydra.mode is not RunMode.MULTIRUN:
+            raise ConfigError(f"{group}={option} is for a multirun: python -m mimi_lightning -m {group}={option} ...")
 
 
 def swept_splits(overrides: Iterable[str]) -> list[int]:

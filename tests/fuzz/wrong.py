@@ -27,6 +27,9 @@ VALUES = {
         "datasets.live.weight=0 datasets.csiq.weight=0",
         "scheduler=cosine scheduler.T_max=0",
         "scheduler=oscillating scheduler.half=0",
+        "--multirun hydra/sweeper=optuna hydra.sweeper.trials=0",
+        "--multirun hydra/sweeper=optuna optimizer.lr=tag(log,interval(0,1))",
+        "--multirun hydra/sweeper=optuna optimizer.lr=interval(-2,-1) hydra.sweeper.trials=1",
     ],
     "more than there is": [
         *("trainer.devices=99", "trainer.devices=0", "trainer.num_nodes=2", "data.workers=1000", "data.workers=-1"),
@@ -53,6 +56,7 @@ VALUES = {
         *("trainer.devices=[]", "trainer.deterministic=maybe", "data.quota=1e7", "freeze=regressor"),
     ],
     "words that do not exist": [
+        *("trainer.precision=half", "data.quota_scope=all", "hydra/sweeper=optuna", "hydra/launcher=processes"),
         *("monitor=val/nothing", "monitor=train/loss", "monitor=val/srcc_koniq", "data.on_error=ignore"),
         *("trainer.accelerator=abacus", "trainer.precision=7", "trainer.strategy=none", "+colour=red"),
         *("optimizer._target_=torch.optim.Nope", "mapper._target_=os.system", "labels._target_=builtins.dict"),
@@ -74,11 +78,14 @@ VALUES = {
             "view.test.resize=1",
             "freeze=[regressor]",
         ),
+        "trainer=ddp_cpu data.quota_scope=global data.quota=3",
+        "--multirun hydra/sweeper=optuna optimizer.nope=interval(0,1)",
         *("dataset=[live,live]", "objective=plcc mapper=none", "tasks=scene_distortion", "dataset=[]"),
         *("datasets.live.range=[0,1]", "view.train.crop=100", "gauge=anchor gauge.dataset=koniq"),
     ],
     "places": [
         *("name=../..", "name=/tmp/elsewhere", "name=", "backbone.name=../x", "init=/nope", "backbone.weights=/nope"),
+        *("paths.datasets=memory://nope", "paths.datasets=s4://nope", "paths.outputs=s3://nope"),
         *("paths.datasets=/nope", "splits=liqe splits.lists=/nope"),
         *(
             "--multirun split=range(3,1)",

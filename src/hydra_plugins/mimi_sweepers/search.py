@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import shlex
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from mimi_lightning import sweep
 from mimi_lightning.errors import ConfigError, MimiError
+from mimi_lightning.files import no_empty_folders
 from mimi_lightning.hints import needs_extra
 from mimi_lightning.rules import whole
 
@@ -29,7 +31,7 @@ if TYPE_CHECKING:  # Hydra imports its plugins with every command
     from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial, Trial
 
-JOURNAL = "trials.journal"
+JOURNAL, LOCK = "trials.journal", ".lock"
 
 
 class Plan(NamedTuple):
@@ -64,9 +66,9 @@ class Search(Sweeper):
         """
         if find_spec("optuna") is None:
             raise ConfigError(needs_extra("hydra/sweeper=optuna", "optuna"))
-        for name, value in {"trials": self.trials, "parallel": self.parallel}.items():
-            if whole(1).broken_by(value):
-                raise ConfigError(f"hydra.sweeper.{name}={value}: {whole(1).said}")
+        for name, rule in {"trials": whole(1), "parallel": whole(1), "seed": whole(0)}.items():
+            if rule.broken_by(value := getattr(self, name)):
+                raise ConfigError(f"hydra.sweeper.{name}={value}: {rule.said}")
         self.config, self.folder = config, Path(config.hydra.sweep.dir)
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
@@ -79,13 +81,14 @@ class Search(Sweeper):
             MimiError: a job was lost, or all failed.
         """
         plan = self._plan(arguments)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        try:
-            with FileLock(self.folder / ".lock", timeout=0):
-                study = self._open(plan)
-                self._fill(study, plan)
-        except Timeout as error:
-            raise ConfigError(f"Another process is searching in {self.folder}. Choose another name=...") from error
+        with no_empty_folders(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            try:
+                with FileLock(self.folder / LOCK, timeout=0):
+                    study = self._open(plan)
+                    self._fill(study, plan)
+            except Timeout as error:
+                raise ConfigError(f"Another process is searching in {self.folder}. Choose another name=...") from error
         self._show_best(study, plan)
 
     def _plan(self, arguments: Sequence[str]) -> Plan:
@@ -115,9 +118,14 @@ class Search(Sweeper):
         from optuna.storages.journal import JournalFileBackend
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        storage = JournalStorage(JournalFileBackend(str(self.folder / JOURNAL)))
-        create = partial(optuna.create_study, storage=storage, study_name="search", direction="maximize")
-        study = create(load_if_exists=True)
+        try:
+            storage = JournalStorage(JournalFileBackend(str(self.folder / JOURNAL)))
+            create = partial(optuna.create_study, storage=storage, study_name="search", direction="maximize")
+            study = create(load_if_exists=True)
+        except Exception as error:  # what is found in a damaged file can be anything
+            raise ConfigError(
+                f"{self.folder / JOURNAL} is damaged: {error}. Remove it to begin the search anew."
+            ) from error
         asked = {
             "words": sorted(word for word in plan.words if not word.startswith("paths.")),
             "splits": plan.splits,
@@ -138,7 +146,15 @@ class Search(Sweeper):
         return study
 
     def _fill(self, study: Study, plan: Plan) -> None:
-        """Finish what another process left, then try new settings."""
+        """Finish what another process left, then try new settings; a search that came to nothing is forgotten."""
+        try:
+            self._try_all(study, plan)
+        except Exception:  # a refusal, not an interruption
+            if not _completed(study):
+                self._forget()
+            raise
+
+    def _try_all(self, study: Study, plan: Plan) -> None:
         left = [trial for trial in study.trials if not trial.state.is_finished()]
         while left or len(study.trials) < self.trials:
             batch: list[FrozenTrial | Trial] = [*left[: self.parallel]]
@@ -158,13 +174,21 @@ class Search(Sweeper):
         ]
         with sweep.lost():
             values = sweep.outcomes(self.launcher.launch(jobs, initial_job_idx=batch[0].number * len(plan.splits)))
-        if all(value is None for value in values) and not _completed(study):
+        of_trials = zip(*[iter(values)] * len(plan.splits), strict=True)
+        means = [None if None in of_trial else fmean(of_trial) for of_trial in of_trials]
+        if all(mean is None for mean in means) and not _completed(study):
             raise MimiError("No trial came to a value. When that is mended, the same command tries these again.")
-        for number, words in settings.items():
-            of_trial, values = values[: len(plan.splits)], values[len(plan.splits) :]
-            mean = None if None in of_trial else fmean(of_trial)
+        for (number, words), mean in zip(settings.items(), means, strict=True):
             study.tell(number, mean, state=TrialState.FAIL if mean is None else None)
             print(f"trial {number}: {self.config.monitor} {'-' if mean is None else f'{mean:.4f}'}, {' '.join(words)}")
+
+    def _forget(self) -> None:
+        """Leave nothing of trials that came to nothing, but what they trained: the same seed proposes them again."""
+        for name in (JOURNAL, LOCK):
+            (self.folder / name).unlink(missing_ok=True)
+        for folder in sorted(self.folder.rglob("*/"), reverse=True):
+            with suppress(OSError):  # there is something in it
+                folder.rmdir()
 
     def _show_best(self, study: Study, plan: Plan) -> None:
         best = study.best_trial
@@ -186,8 +210,11 @@ def _distribution(override: Override) -> BaseDistribution:
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     value = override.value()
-    if isinstance(value, IntervalSweep):
-        ends = (value.start, value.end)
-        kind = IntDistribution if all(isinstance(end, int) for end in ends) else FloatDistribution
+    if not isinstance(value, IntervalSweep):
+        return CategoricalDistribution(list(override.sweep_string_iterator()))
+    ends = (value.start, value.end)
+    kind = IntDistribution if all(isinstance(end, int) for end in ends) else FloatDistribution
+    try:
         return kind(*ends, log="log" in value.tags)
-    return CategoricalDistribution(list(override.sweep_string_iterator()))
+    except ValueError as error:
+        raise ConfigError(f"{override.input_line}: {error}") from error

@@ -25,7 +25,7 @@ from mimi_lightning.data.partitions import Protocol, assign_parts, limit_trainin
 from mimi_lightning.data.places import place
 from mimi_lightning.data.sampling import Draw, MixedBatchSampler, SizeBatchSampler, share_quota
 from mimi_lightning.errors import DatasetError
-from mimi_lightning.processes import gathered
+from mimi_lightning.processes import gathered, keep_sockets_short
 
 Batch = dict[str, Any]
 Images = ImageFiles | CachedImages
@@ -318,6 +318,8 @@ class MixedDataModule(lightning.LightningDataModule):
         """Batches of what a sampler draws, as a view shows them; of frozen features where they are kept."""
         if view in self.kept:
             return kind(self.kept[view], batch_sampler=sampler, collate_fn=dict)
+        if self.workers:
+            keep_sockets_short()
         return kind(
             ImageRows(self.images[view.resize], self.facts, view),
             batch_sampler=sampler,

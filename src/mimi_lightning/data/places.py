@@ -71,11 +71,11 @@ def _refuse_unspoken(protocol: str) -> None:
 
 @contextmanager
 def reached(where: Path) -> Iterator[None]:
-    """Raise what a storage says in kinds of its own, of credentials or networks, as the OSError that a disk raises."""
+    """Raise what a storage says of credentials or networks, in kinds of its own, as an OSError that names the place."""
     try:
         yield
     except Exception as error:
-        if on_disk(where) or isinstance(error, OSError):
+        if on_disk(where) or isinstance(error, FileNotFoundError):
             raise
         raise OSError(f"{where} cannot be reached: {error}") from error
 
