@@ -19,7 +19,7 @@ from mimi_lightning.data.features import keep_features
 from mimi_lightning.data.owners import table
 from mimi_lightning.data.owners.folder import leaves_folder
 from mimi_lightning.data.partitions import Protocol
-from mimi_lightning.data.places import NOWHERE, file_facts, place
+from mimi_lightning.data.places import NOWHERE, file_facts, place, reached
 from mimi_lightning.errors import ConfigError, DatasetError
 from mimi_lightning.train import make_data
 
@@ -95,6 +95,13 @@ def test_a_package_that_is_not_installed_is_named_by_its_pip_line(address, said,
 def test_an_unknown_storage_is_refused():
     with pytest.raises(ConfigError, match=r"s4:// is no storage that fsspec knows"):
         place("s4://bucket")
+
+
+def test_what_a_storage_says_names_the_place():
+    with pytest.raises(OSError, match=r"memory://bucket cannot be reached: refused"), reached(place("memory://bucket")):
+        raise ConnectionRefusedError("refused")
+    with pytest.raises(FileNotFoundError, match=r"^gone"), reached(place("memory://bucket")):
+        raise FileNotFoundError("gone")
 
 
 @pytest.mark.parametrize("workers", [0, 2])
