@@ -76,7 +76,7 @@ def test_a_picture_that_the_network_cannot_take_is_a_row(folder, pixels):
 def test_a_picture_that_no_memory_would_hold_is_a_row(ruler, folder, monkeypatch):
     monkeypatch.setattr(files, "NETWORK", 50)
     assert "more than 0 megapixels" in next(score_files(ruler, [str(folder / "0.png")]))["error"]
-    monkeypatch.setattr(files, "FILE", 100)
+    monkeypatch.setattr(files, "FILE", 40 * 40 - 1)
     assert "exceeds limit" in next(score_files(ruler, [str(folder / "0.png")]))["error"]
 
 
@@ -160,7 +160,12 @@ def test_a_journal_is_of_one_checkpoint_and_its_scales(tmp_path):
         Journal(tmp_path / "a.csv", *said).file for said in ((b"1", "live"), (b"2", "live"), (b"1", "csiq"), (b"1",))
     }
     assert len(names) == 4
-    assert Journal(tmp_path / "a.csv", b"1").read() == []
+    journal = Journal(tmp_path / "a.csv", b"1")
+    assert journal.read() == []
+    journal.file.write_text('{"path": "a"}\n{"path": "cut sho')
+    assert journal.read() == [{"path": "a"}]
+    assert list(journal.keep([{"path": "b"}])) == [{"path": "b"}]
+    assert journal.read() == [{"path": "a"}, {"path": "b"}]
 
 
 def test_translate_and_explain_say_what_a_score_is(checkpoint, tmp_path, capsys):
