@@ -60,7 +60,6 @@ def make(side: int, quota: int, *words: str) -> tuple[QualityModel, dict[str, An
     torch.manual_seed(0)
     model = make_model(settings)
     model.log = model.log_dict = lambda *args, **kwargs: None  # which want a trainer
-    type(model).current_epoch = 0
     return model, make_batch(settings, (3, side, side), "cpu")
 
 
