@@ -158,6 +158,7 @@ def test_without_an_experiment_partitions_are_generated(checked):
         ("trainer.limit_val_batches=0", "trainer.limit_val_batches=0: the best epoch is chosen by validation"),
         ("trainer.check_val_every_n_epoch=31", "check_val_every_n_epoch=31: expected a whole number, 1 to 30"),
         ("trainer.precision=bf16-true", "choose 16-mixed"),
+        ("trainer.precision=nonsense", "expected auto, 32-true"),
         ("trainer=ddp_cpu trainer.sync_batchnorm=true", "trainer: sync_batchnorm=true needs GPUs"),
         ("data.quota_scope=all", "data.quota_scope=all: expected process or global"),
         ("dataset=[]", "The mix is empty"),

@@ -19,11 +19,8 @@ from mimi_lightning.run_folder import RunFolder, Settings
 from mimi_lightning.specs import find_class
 
 BFLOAT, HALF, FULL = "bf16-mixed", "16-mixed", "32-true"
-MULTIPLY = (
-    "amx_bf16",
-    "avx512_bf16",
-    "bf16",
-)  # of Intel, AMD, Arm; without them it is emulated, slowly
+# Instructions of Intel, AMD and Arm; processors without them emulate bfloat16, slowly.
+MULTIPLY = ("amx_bf16", "avx512_bf16", "bf16")
 
 
 def settle(settings: Settings, run: RunFolder) -> Settings:

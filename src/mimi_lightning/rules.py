@@ -14,6 +14,8 @@ from mimi_lightning.errors import ConfigError
 CORES = os.cpu_count() or 1
 MOST = 4096  # images that are one batch, or views of one image: beyond, memory ends before the batch does
 MEETING = ("MASTER_ADDR", "SLURM_JOB_ID", "LSB_JOBID", "OMPI_COMM_WORLD_SIZE")  # what tells machines of each other
+# Lightning's words, of those in which scores stay float32 or better, and ours.
+PRECISIONS = ("auto", "32-true", "64-true", "16-mixed", "bf16-mixed", "32", "64", "16", "bf16")
 
 
 class Rule(NamedTuple):
@@ -132,8 +134,8 @@ def rules(datasets: Iterable[str], splits: range, protocols: Iterable[str], epoc
         "trainer.limit_train_batches": share,
         "trainer.limit_test_batches": share,
         "trainer.precision": Rule(
-            lambda value: str(value) not in ("16-true", "bf16-true"),
-            "scores in half precision collapse; choose 16-mixed or bf16-mixed.",
+            lambda value: str(value) in PRECISIONS,
+            f"expected {', '.join(PRECISIONS)}. In half precision scores collapse; choose 16-mixed or bf16-mixed.",
         ),
         "trainer": Rule(
             lambda trainer: not (trainer["sync_batchnorm"] and trainer["accelerator"] == "cpu"),
