@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 SMALL = {"side": 64, "references": 10, "scenes": 10, "per_content": 2, "progress": False}
+RUN = Path("outputs/mimi/resnet18/split01")
 
 
 @pytest.fixture(scope="session")
@@ -64,24 +67,58 @@ def fast() -> list[str]:
     ]
 
 
+def _train(folder: Path, fast: list[str], datasets: Path, *overrides: str) -> Path:
+    """Compose and train, as the command does, MINN small unless it is asked for; all results go below the folder."""
+    from hydra import compose, initialize_config_dir
+
+    from mimi_lightning import config, train
+
+    config.register_resolvers()
+    paths = [f"paths.datasets={datasets}", f"splits.store={folder}/splits", f"paths.outputs={folder}/outputs"]
+    with initialize_config_dir(str(config.conf_dir()), version_base="1.3"):
+        cfg = compose("config", [*fast, *paths, *overrides])
+    asked = any(word.startswith(("mapper=", "mapper.hidden")) for word in overrides)
+    if not asked and cfg.mapper._target_.endswith(".MINN"):
+        cfg.mapper.hidden = [8]
+    train.train(cfg)
+    return folder / RUN
+
+
+@pytest.fixture(scope="session")
+def finished(miniature, fast, tmp_path_factory):
+    """Folder of a run of these words, made once, to be read; see `again`."""
+
+    @functools.cache
+    def find(*overrides):
+        return _train(tmp_path_factory.mktemp("finished"), fast, miniature, *overrides)
+
+    return find
+
+
+@pytest.fixture
+def again(finished, tmp_path):
+    """A copy of a finished run, to be changed, where `run` looks for it."""
+
+    def copy(*overrides):
+        return shutil.copytree(finished(*overrides), tmp_path / RUN)
+
+    return copy
+
+
 @pytest.fixture
 def run(miniature, fast, tmp_path, monkeypatch):
-    """Compose and train, as the command does, MINN small unless it is asked for; results go below tmp_path."""
+    """Compose and train, as the command does; results go below tmp_path.
+
+    The picture of the mappers, a third of the time of a small run, stays blank.
+    """
+    from matplotlib.figure import Figure
+
+    from mimi_lightning import results
+
     monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setattr(results, "draw_mappings", lambda *told: Figure())
 
     def start(*overrides, datasets=miniature):
-        from hydra import compose, initialize_config_dir
-
-        from mimi_lightning import config, train
-
-        config.register_resolvers()
-        paths = [f"paths.datasets={datasets}", f"splits.store={tmp_path}/splits", f"paths.outputs={tmp_path}/outputs"]
-        with initialize_config_dir(str(config.conf_dir()), version_base="1.3"):
-            cfg = compose("config", [*fast, *paths, *overrides])
-        asked = any(word.startswith(("mapper=", "mapper.hidden")) for word in overrides)
-        if not asked and cfg.mapper._target_.endswith(".MINN"):
-            cfg.mapper.hidden = [8]
-        train.train(cfg)
-        return tmp_path / "outputs" / "mimi" / "resnet18" / "split01"
+        return _train(tmp_path, fast, datasets, *overrides)
 
     return start

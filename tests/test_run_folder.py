@@ -149,15 +149,9 @@ def test_a_killed_process_leaves_its_folder_free(holder, tmp_path):
 
 
 @pytest.fixture
-def settings(run, monkeypatch):
+def settings(finished):
     """A resolved configuration, as runs record it."""
-    found = []
-    monkeypatch.setattr(train, "_run", lambda run, settings: found.append(settings))
-    monkeypatch.setattr(train, "show_results", lambda run: None)
-    with monkeypatch.context() as patch:
-        patch.setattr(RunFolder, "read_metrics", lambda run: {})
-        run("dataset=[csiq,kadid,live]")
-    return found[0]
+    return RunFolder(finished("dataset=[csiq,kadid,live]", "trainer.max_epochs=1")).read_settings()
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from mimi_lightning.evaluation.report import report
 
 
 @pytest.fixture
-def trained(run):
-    return run("dataset=[csiq,live]")
+def trained(again):
+    return again("dataset=[csiq,live]", "trainer.max_epochs=1")
 
 
 @pytest.fixture

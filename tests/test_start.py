@@ -21,10 +21,10 @@ HEAVY = ["optimizer=adamw", "optimizer.weight_decay=0.5", "optimizer.lr=0.01", "
 
 
 @pytest.fixture
-def old(run, tmp_path):
-    """The checkpoint of a run, out of the way of the next."""
-    folder = tmp_path / "old" / "split01"
-    shutil.move(run(OLD, "trainer.max_epochs=1"), folder)
+def old(finished, tmp_path):
+    """The checkpoint of a run; the next has its partitions."""
+    folder = finished(OLD, "trainer.max_epochs=1")
+    shutil.copytree(folder.parents[3] / "splits", tmp_path / "splits")
     return folder / "checkpoints" / "best.ckpt"
 
 

@@ -7,6 +7,7 @@ value may be stands in `rules`.
 from __future__ import annotations
 
 import argparse
+import functools
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -200,8 +201,13 @@ def _definitions(cfg: DictConfig, choices: DictConfig, search: list[str]) -> dic
     chosen = {group: option for group, option in choices.items() if option and "hydra" not in group}
     # Hydra tells no choice of several options; each stands in their node by its name.
     chosen |= {group: f"[{','.join(cfg.get(node, {}))}]" for group, node in SEVERAL.items()}
-    words = [f"{group}={option}" for group, option in chosen.items() if group not in OVERLAYS]
-    return OmegaConf.to_container(compose("config", [*words, *search]))
+    words = (f"{group}={option}" for group, option in chosen.items() if group not in OVERLAYS)
+    return _composition(*words, *search)
+
+
+@functools.cache  # the splits of a sweep choose alike
+def _composition(*words: str) -> dict:
+    return OmegaConf.to_container(compose("config", [*words]))
 
 
 def _drop_absent_datasets(cfg: DictConfig, known: list[str]) -> None:
