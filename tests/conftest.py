@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import multiprocessing
 import os
 import shutil
 from pathlib import Path
@@ -12,6 +13,9 @@ import pytest
 
 SMALL = {"side": 64, "references": 10, "scenes": 10, "per_content": 2, "progress": False}
 RUN = Path("outputs/mimi/resnet18/split01")
+
+# Processes of tests begin with all imports done.
+multiprocessing.set_forkserver_preload(["experiments.chaos"])
 
 
 @pytest.fixture(scope="session")
@@ -106,17 +110,17 @@ def again(finished, tmp_path):
 
 
 @pytest.fixture
-def run(miniature, fast, tmp_path, monkeypatch):
-    """Compose and train, as the command does; results go below tmp_path.
-
-    The picture of the mappers, a third of the time of a small run, stays blank.
-    """
+def blank(monkeypatch):
+    """The picture of the mappers, a third of the time of a small run, stays blank."""
     from matplotlib.figure import Figure
 
-    from mimi_lightning import results
+    monkeypatch.setattr("mimi_lightning.results.draw_mappings", lambda *told: Figure())
 
+
+@pytest.fixture
+def run(miniature, fast, blank, tmp_path, monkeypatch):
+    """Compose and train, as the command does; results go below tmp_path."""
     monkeypatch.setenv("WANDB_MODE", "offline")
-    monkeypatch.setattr(results, "draw_mappings", lambda *told: Figure())
 
     def start(*overrides, datasets=miniature):
         return _train(tmp_path, fast, datasets, *overrides)

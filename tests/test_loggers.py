@@ -40,17 +40,13 @@ def read_run(folder):
 MIX = ["logger=wandb", "dataset=[csiq,live]", "trainer.max_epochs=1", "trainer.log_every_n_steps=1"]
 
 
-def test_splits_of_one_process_are_runs_of_one_group(run):
+def test_splits_of_one_process_are_runs_of_one_group_that_log_all_there_is(run):
     first = read_run(run(*MIX))
     second = read_run(run(*MIX, "split=2").parent / "split02")
     assert first["run"]["run_id"] != second["run"]["run_id"]
     assert [found["run"]["display_name"] for found in (first, second)] == ["resnet18-split01", "resnet18-split02"]
     assert {found["run"]["run_group"] for found in (first, second)} == {"mimi"}
     assert first["exit"] == second["exit"] == 0
-
-
-def test_a_run_logs_losses_figures_curves_and_predictions(run):
-    found = read_run(run(*MIX))
     wanted = {
         "train/loss",
         "val/srcc_weighted",
@@ -60,12 +56,12 @@ def test_a_run_logs_losses_figures_curves_and_predictions(run):
         "mappings.path",
     }
     wanted |= {f"{part}/srcc_{dataset}" for part in ("val", "test") for dataset in DATASETS}
-    assert wanted <= set(found["logged"])
-    rows = json.loads((found["folder"] / "files" / found["logged"]["predictions.path"]).read_text())
+    assert wanted <= set(first["logged"])
+    rows = json.loads((first["folder"] / "files" / first["logged"]["predictions.path"]).read_text())
     assert rows["columns"][:5] == ["run", "dataset", "split", "part", "image"]
-    assert len(rows["data"]) == found["logged"]["predictions.nrows"] > 0
-    best = found["summary"]["best/val/srcc_weighted"]
-    assert best == pytest.approx(found["logged"]["val/srcc_weighted"], abs=1e-6)
+    assert len(rows["data"]) == first["logged"]["predictions.nrows"] > 0
+    best = first["summary"]["best/val/srcc_weighted"]
+    assert best == pytest.approx(first["logged"]["val/srcc_weighted"], abs=1e-6)
 
 
 def test_a_crash_finishes_the_run_as_failed(run, tmp_path, monkeypatch):

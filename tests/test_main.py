@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from mimi_lightning.__main__ import _one_message
+from mimi_lightning.__main__ import _one_message, main
 from mimi_lightning.errors import Terminated
 
 ROOT = Path(__file__).parents[1]
@@ -88,7 +88,7 @@ def test_a_verb_leads_to_the_toolbox(tmp_path):
 def test_several_splits_run_one_after_the_other_and_import_what_they_need(tmp_path, miniature, fast, monkeypatch):
     monkeypatch.setenv("PYTHONPROFILEIMPORTTIME", "1")  # tells on stderr what is imported
     paths = [f"paths.datasets={miniature}", "splits.store=splits"]
-    done = mimi("-m", "split=1,2", *fast, *paths, cwd=tmp_path)
+    done = mimi("-m", "split=1,2", *fast, *paths, "dataset=[csiq,live]", "trainer.max_epochs=1", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     tables = [pd.read_csv(tmp_path / f"outputs/mimi/resnet18/split0{k}/predictions.csv") for k in (1, 2)]
     assert set(tables[0]["split"]) == {1}
@@ -100,25 +100,40 @@ def test_several_splits_run_one_after_the_other_and_import_what_they_need(tmp_pa
     assert not imported & {"timm", "wandb", "open_clip", "sklearn", "upath"}
 
 
-def test_a_folder_of_another_run_is_left_as_it_is(tmp_path, miniature):
+@pytest.fixture
+def here(tmp_path, monkeypatch, capsys):
+    """Run a command that fails in this process, where all is imported already; what it says."""
+    monkeypatch.chdir(tmp_path)
+
+    def fail(*words):
+        monkeypatch.setattr("sys.argv", ["mimi", *words])
+        try:
+            code = main()
+        except SystemExit as end:
+            code = end.code
+        assert code == 1
+        return capsys.readouterr()
+
+    return fail
+
+
+def test_a_folder_of_another_run_is_left_as_it_is(here, tmp_path, miniature):
     folder = tmp_path / "outputs/mimi/resnet34/split01"
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text("seed: 3\ndatasets: {}\nmapper: {_target_: mine}\n")
     (folder / "metrics.json").write_text("{}")
-    done = mimi(f"paths.datasets={miniature}", "dataset=[csiq]", "trainer=cpu", cwd=tmp_path)
-    assert done.returncode == 1
-    assert "holds a run with another configuration (datasets.csiq, mapper._target_, " in done.stderr
-    assert "monitor" not in done.stderr  # an older version did not know it
+    said = here(f"paths.datasets={miniature}", "dataset=[csiq]", "trainer=cpu").err
+    assert "holds a run with another configuration (datasets.csiq, mapper._target_, " in said
+    assert "monitor" not in said  # an older version did not know it
     assert (folder / "metrics.json").read_text() == "{}"
 
 
-def test_a_failed_split_is_named_and_the_others_are_reported(tmp_path, miniature, fast):
+def test_a_failed_split_is_named_and_the_others_are_reported(here, tmp_path, miniature, fast):
     """In processes of their own, from which the one that reports hears what became of them."""
     words = [f"paths.datasets={miniature}", "splits.store=splits", "dataset=[csiq,live]", "hydra/launcher=processes"]
-    done = mimi("-m", "split=1,11", *fast, *words, cwd=tmp_path)
-    assert done.returncode == 1
-    assert "\nFailed: split=11: expected a whole number, 1 to 10.\n  split=11 " in done.stderr
-    assert "no result of split 11" in done.stdout
+    said = here("-m", "split=1,11", *fast, *words, "trainer.max_epochs=1")
+    assert "\nFailed: split=11: expected a whole number, 1 to 10.\n  split=11 " in said.err
+    assert "no result of split 11" in said.out
     numbers = json.loads((tmp_path / "outputs/mimi/report/report.json").read_text())
     assert {row["splits"] for row in numbers["summary"]} == {1}
     told = json.loads((tmp_path / "outputs/mimi/resnet18/split01/metrics.json").read_text())
@@ -142,8 +157,6 @@ def test_an_installed_wheel_runs_outside_the_repository(tmp_path):
 
 @pytest.mark.parametrize("words", [["-m", "split=range(3,1)"], ["--multirun", "split=range(1,1)", "seed=1"]])
 def test_a_sweep_over_nothing_is_refused(words, monkeypatch, capsys):
-    from mimi_lightning.__main__ import main
-
     monkeypatch.setattr("sys.argv", ["mimi", *words])
     with pytest.raises(SystemExit) as caught:
         main()

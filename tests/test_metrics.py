@@ -239,7 +239,7 @@ def score_on_rank(rank: int, counts: list[tuple[int, int]], folder: str) -> None
 
 def test_score_table_gathers_uneven_ranks_exactly(tmp_path):
     counts = [(3, 8), (5, 0)]
-    torch.multiprocessing.spawn(score_on_rank, (counts, str(tmp_path)), nprocs=2)
+    torch.multiprocessing.start_processes(score_on_rank, (counts, str(tmp_path)), 2, start_method="forkserver")
     for case, images in enumerate(map(sum, counts)):
         alone = fill(ScoreTable(), 0, images).compute()
         for rank in range(2):

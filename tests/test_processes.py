@@ -27,19 +27,17 @@ STEPS = 10  # of each of the two epochs
 
 
 @pytest.fixture(scope="module")
-def one_and_two(tmp_path_factory, miniature, fast):
+def one_and_two(finished, tmp_path_factory, miniature, fast):
     """Run folders of one process and of two, of the same batches."""
+    words = "data.quota=4", f"data.epoch={STEPS}", "dataset=[koniq,live]", "mapper.hidden=[8]", "backbone.freeze=norm"
+    one = finished(*words, "trainer.precision=64-true")
     folder = tmp_path_factory.mktemp("processes")
-    words = [f"paths.datasets={miniature}", "splits.store=splits", "data.quota=4", f"data.epoch={STEPS}"]
-    words += ["dataset=[koniq,live]", "mapper.hidden=[8]", "backbone.freeze=norm", "trainer.precision=64-true"]
-    for name, several in (
-        ("one", []),
-        ("two", ["trainer=ddp_cpu", "trainer.precision=64-true", "data.quota_scope=global"]),
-    ):
-        command = [sys.executable, "-m", "mimi_lightning", *fast, *words, *several, f"name={name}"]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-    return [folder / "outputs" / name / "resnet18" / "split01" for name in ("one", "two")]
+    several = "trainer=ddp_cpu", "trainer.precision=64-true", "data.quota_scope=global"
+    paths = f"paths.datasets={miniature}", "splits.store=splits"
+    command = [sys.executable, "-m", "mimi_lightning", *fast, *words, *several, *paths]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return [one, folder / "outputs/mimi/resnet18/split01"]
 
 
 def test_two_processes_score_every_test_image_once(one_and_two):

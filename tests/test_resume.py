@@ -79,7 +79,7 @@ def scontrol(tmp_path, monkeypatch):
 
 
 def test_task_weights_and_random_numbers_go_on_after_slurm_ended_the_job(
-    miniature, tiny_clip, noisy, scontrol, tmp_path, monkeypatch
+    miniature, tiny_clip, noisy, blank, scontrol, tmp_path, monkeypatch
 ):
     """The weights of the third epoch follow from sums over the first two, in whose midst the run is ended."""
     training_step = QualityModel.training_step

@@ -161,7 +161,7 @@ def feed_rank(rank, port, results=None):
 
 
 def test_dynamic_weights_are_those_of_all_ranks():
-    context, port = mp.get_context("spawn"), 20000 + np.random.default_rng().integers(20000)
+    context, port = mp.get_context("forkserver"), 20000 + np.random.default_rng().integers(20000)
     results = context.Queue()
     other = context.Process(target=feed_rank, args=(1, port, results))
     other.start()

@@ -31,7 +31,7 @@ CLIP = ["backbone=clip_vit_b32", "backbone.model=tiny-test"]
 
 
 @pytest.fixture
-def run(miniature, tiny_clip, tmp_path):
+def run(miniature, tiny_clip, blank, tmp_path):
     """Compose and train, as the command does; results go below tmp_path."""
 
     def start(*overrides, network=(*CLIP, "view.train.side=32")):
