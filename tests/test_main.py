@@ -54,6 +54,13 @@ def test_a_mistake_ends_in_one_message_and_leaves_nothing(tmp_path, words, messa
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("words", [[], ["split=3"], ["finetune", "mine.csv"], ["score", "a.jpg"]])
+def test_ctrl_c_says_whether_the_command_goes_on(words, capsys):
+    with pytest.raises(SystemExit), _one_message(words):
+        raise KeyboardInterrupt
+    assert ("goes on from where it was" in capsys.readouterr().err) == (words[:1] != ["score"])
+
+
 @pytest.mark.parametrize(
     ("error", "code", "said"),
     [

@@ -111,6 +111,8 @@ class TestReading:
     def test_range(self, folder):
         assert read_scores(folder / "scores.csv", "mine", ()).range == pytest.approx((3, 5))
         assert read_scores(folder / "scores.csv", "mine", (), ends=(1, 5.1)).range == (1, 5.1)
+        with pytest.raises(DatasetError, match="--range 0 inf: expected two numbers"):
+            read_scores(folder / "scores.csv", "mine", (), ends=(0, np.inf))
         with pytest.raises(DatasetError, match="scores run from 3 to 5, beyond --range 4 6"):
             read_scores(folder / "scores.csv", "mine", (), ends=(4, 6))
 

@@ -60,7 +60,8 @@ def read_scores(
 
     Raises:
         DatasetError: a name that is taken or no word, a table that cannot be read, a picture that is not there or
-            listed twice, scores that are too few, all alike or beyond the ends.
+            listed twice, scores that are too few, all alike or beyond the ends,
+            or endless ends.
     """
     if not name.isidentifier() or name in (*TAKEN, *COLUMNS):
         raise DatasetError(
@@ -78,6 +79,8 @@ def read_scores(
         raise DatasetError(f"{file}: all {len(scores)} scores are {scores[0]:g}. There must be better and worse ones.")
     found = float(scores.min()), float(scores.max())
     low, high = ends or found
+    if not np.isfinite([low, high]).all():
+        raise DatasetError(f"--range {low:g} {high:g}: expected two numbers.")
     if not low <= found[0] < found[1] <= high:
         raise DatasetError(f"{file}: scores run from {found[0]:g} to {found[1]:g}, beyond --range {low:g} {high:g}.")
     return OwnScores(name, rows, images, (low, high))
