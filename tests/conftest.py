@@ -71,40 +71,40 @@ def fast() -> list[str]:
     ]
 
 
-def _train(folder: Path, fast: list[str], datasets: Path, *overrides: str) -> Path:
-    """Compose and train, as the command does, MINN small unless it is asked for; all results go below the folder."""
-    from hydra import compose, initialize_config_dir
+@pytest.fixture(scope="session")
+def train_in(miniature, fast):
+    """Compose and train, as the command does, MINN small unless it is asked for; all results go below a folder."""
 
-    from mimi_lightning import config, train
+    def train(folder, *overrides, datasets=miniature):
+        from mimi_lightning import config
+        from mimi_lightning.train import train
 
-    config.register_resolvers()
-    paths = [f"paths.datasets={datasets}", f"splits.store={folder}/splits", f"paths.outputs={folder}/outputs"]
-    with initialize_config_dir(str(config.conf_dir()), version_base="1.3"):
-        cfg = compose("config", [*fast, *paths, *overrides])
-    asked = any(word.startswith(("mapper=", "mapper.hidden")) for word in overrides)
-    if not asked and cfg.mapper._target_.endswith(".MINN"):
-        cfg.mapper.hidden = [8]
-    train.train(cfg)
-    return folder / RUN
+        asked = any(word.startswith(("mapper=", "mapper.hidden", "experiment=")) for word in overrides)
+        small = [] if asked else ["mapper.hidden=[8]"]
+        paths = [f"paths.datasets={datasets}", f"splits.store={folder}/splits", f"paths.outputs={folder}/outputs"]
+        train(config.load([*fast, *small, *paths, *overrides]))
+        return folder / RUN
+
+    return train
 
 
 @pytest.fixture(scope="session")
-def finished(miniature, fast, tmp_path_factory):
+def trained(train_in, tmp_path_factory):
     """Folder of a run of these words, made once, to be read; see `again`."""
 
     @functools.cache
     def find(*overrides):
-        return _train(tmp_path_factory.mktemp("finished"), fast, miniature, *overrides)
+        return train_in(tmp_path_factory.mktemp("trained"), *overrides)
 
     return find
 
 
 @pytest.fixture
-def again(finished, tmp_path):
-    """A copy of a finished run, to be changed, where `run` looks for it."""
+def again(trained, tmp_path):
+    """A copy of such a run, to be changed, where `run` looks for it."""
 
     def copy(*overrides):
-        return shutil.copytree(finished(*overrides), tmp_path / RUN)
+        return shutil.copytree(trained(*overrides), tmp_path / RUN)
 
     return copy
 
@@ -118,11 +118,7 @@ def blank(monkeypatch):
 
 
 @pytest.fixture
-def run(miniature, fast, blank, tmp_path, monkeypatch):
-    """Compose and train, as the command does; results go below tmp_path."""
+def run(train_in, blank, tmp_path, monkeypatch):
+    """Train with results below tmp_path."""
     monkeypatch.setenv("WANDB_MODE", "offline")
-
-    def start(*overrides, datasets=miniature):
-        return _train(tmp_path, fast, datasets, *overrides)
-
-    return start
+    return functools.partial(train_in, tmp_path)

@@ -27,10 +27,10 @@ STEPS = 10  # of each of the two epochs
 
 
 @pytest.fixture(scope="module")
-def one_and_two(finished, tmp_path_factory, miniature, fast):
+def one_and_two(trained, tmp_path_factory, miniature, fast):
     """Run folders of one process and of two, of the same batches."""
     words = "data.quota=4", f"data.epoch={STEPS}", "dataset=[koniq,live]", "mapper.hidden=[8]", "backbone.freeze=norm"
-    one = finished(*words, "trainer.precision=64-true")
+    one = trained(*words, "trainer.precision=64-true")
     folder = tmp_path_factory.mktemp("processes")
     several = "trainer=ddp_cpu", "trainer.precision=64-true", "data.quota_scope=global"
     paths = f"paths.datasets={miniature}", "splits.store=splits"

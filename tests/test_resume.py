@@ -34,7 +34,7 @@ KILLS = [
 
 
 def test_a_run_that_is_killed_five_times_ends_in_the_same_last_digit(miniature, fast, tmp_path):
-    words = [*fast, *STOPS, "+callbacks.early_stopping.min_delta=2", "trainer.max_epochs=4", "mapper.hidden=[8]"]
+    words = [*fast, *STOPS, "callbacks.early_stopping.min_delta=2", "trainer.max_epochs=4", "mapper.hidden=[8]"]
     words += ["dataset=[csiq,live]", "data.workers=1", "data.test_batch=2", "checkpoint.every_minutes=0"]
     words += [f"paths.datasets={miniature}"]
     (scratch := tmp_path / (70 * "x")).mkdir()  # where the sockets of workers would not fit

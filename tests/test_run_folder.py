@@ -149,9 +149,9 @@ def test_a_killed_process_leaves_its_folder_free(holder, tmp_path):
 
 
 @pytest.fixture
-def settings(finished):
+def settings(trained):
     """A resolved configuration, as runs record it."""
-    return RunFolder(finished("dataset=[csiq,kadid,live]", "trainer.max_epochs=1")).read_settings()
+    return RunFolder(trained("dataset=[csiq,kadid,live]", "trainer.max_epochs=1")).read_settings()
 
 
 @pytest.mark.parametrize(

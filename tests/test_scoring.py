@@ -9,7 +9,7 @@ from mimi_lightning.evaluation.report import report
 
 
 @pytest.fixture
-def trained(again):
+def folder(again):
     return again("dataset=[csiq,live]", "trainer.max_epochs=1")
 
 
@@ -22,10 +22,10 @@ def evaluate(miniature):
     return start
 
 
-def test_unseen_datasets_count_as_a_whole(trained, evaluate, tmp_path):
-    assert evaluate(trained / "checkpoints" / "best.ckpt", "dataset=[bid,csiq]") == 0
-    table = pd.read_csv(trained / "evaluations" / "bid-csiq.csv").set_index("image")
-    own = pd.read_csv(trained / "predictions.csv").query("dataset == 'csiq'").set_index("image")
+def test_unseen_datasets_count_as_a_whole(folder, evaluate, tmp_path):
+    assert evaluate(folder / "checkpoints" / "best.ckpt", "dataset=[bid,csiq]") == 0
+    table = pd.read_csv(folder / "evaluations" / "bid-csiq.csv").set_index("image")
+    own = pd.read_csv(folder / "predictions.csv").query("dataset == 'csiq'").set_index("image")
     seen, unseen = table[table["dataset"] == "csiq"], table[table["dataset"] == "bid"]
     assert set(seen["part"]) == {"test"}
     scores = ["proxy", "prediction", "aligned"]
@@ -38,13 +38,13 @@ def test_unseen_datasets_count_as_a_whole(trained, evaluate, tmp_path):
     assert set(cross["trained"]) == {"csiq+live"}
 
 
-def test_nobody_knows_what_a_lonely_checkpoint_was_trained_on(trained, evaluate, tmp_path):
+def test_nobody_knows_what_a_lonely_checkpoint_was_trained_on(folder, evaluate, tmp_path):
     alone = tmp_path / "alone.ckpt"
-    (trained / "checkpoints" / "best.ckpt").rename(alone)
+    (folder / "checkpoints" / "best.ckpt").rename(alone)
     with pytest.raises(ConfigError, match=r"labels=FILE.*csiq, live"):
         evaluate(alone, "dataset=[csiq]")
     out = tmp_path / "new" / "mine.csv"
-    assert evaluate(alone, "dataset=[csiq]", f"labels={trained}/labels.csv", f"out={out}") == 0
+    assert evaluate(alone, "dataset=[csiq]", f"labels={folder}/labels.csv", f"out={out}") == 0
     assert set(pd.read_csv(out)["run"]) == {"alone"}
     assert evaluate(alone, "dataset=[bid]", f"out={out}") == 0
     assert report([out]).study.models == ["alone"]

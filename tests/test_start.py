@@ -21,9 +21,9 @@ HEAVY = ["optimizer=adamw", "optimizer.weight_decay=0.5", "optimizer.lr=0.01", "
 
 
 @pytest.fixture
-def old(finished, tmp_path):
+def old(trained, tmp_path):
     """The checkpoint of a run; the next has its partitions."""
-    folder = finished(OLD, "trainer.max_epochs=1")
+    folder = trained(OLD, "trainer.max_epochs=1")
     shutil.copytree(folder.parents[3] / "splits", tmp_path / "splits")
     return folder / "checkpoints" / "best.ckpt"
 

@@ -65,8 +65,8 @@ def metrics_of(folder):
     return json.loads((folder / "metrics.json").read_text())
 
 
-def test_a_run_leaves_all_that_a_reader_needs(finished):
-    folder = finished()
+def test_a_run_leaves_all_that_a_reader_needs(trained):
+    folder = trained()
     predictions = pd.read_csv(folder / "predictions.csv")
     assert list(predictions) == PREDICTION_COLUMNS
     assert set(predictions["part"]) == {"test"}
@@ -133,8 +133,8 @@ def test_least_squares_are_fitted_after_every_epoch_and_kept_for_frozen_datasets
     assert before.slope.ne(10).any()
 
 
-def test_images_that_are_no_bytes_are_refused(finished):
-    model = QualityModel.load(finished() / "checkpoints" / "best.ckpt")
+def test_images_that_are_no_bytes_are_refused(trained):
+    model = QualityModel.load(trained() / "checkpoints" / "best.ckpt")
     with pytest.raises(DatasetError, match=r"uint8 tensors of 0..255, not as torch.float32"):
         model(torch.rand(1, 3, 64, 64))
 
@@ -179,9 +179,9 @@ def test_labels_of_another_scale_are_refused_before_anything_is_learnt(miniature
     assert not (tmp_path / "splits").exists()
 
 
-def test_a_checkpoint_alone_scores(finished, miniature, tmp_path):
-    predictions = pd.read_csv(finished() / "predictions.csv")
-    moved = shutil.copy(finished() / "checkpoints" / "best.ckpt", tmp_path / "elsewhere.ckpt")
+def test_a_checkpoint_alone_scores(trained, miniature, tmp_path):
+    predictions = pd.read_csv(trained() / "predictions.csv")
+    moved = shutil.copy(trained() / "checkpoints" / "best.ckpt", tmp_path / "elsewhere.ckpt")
     model = QualityModel.load(moved)
     row = predictions[predictions["dataset"] == "csiq"].iloc[0]
     image = TestView(768)(DecodedPicture(miniature / "CSIQ" / row["image"], 768))
@@ -194,12 +194,12 @@ def test_a_checkpoint_alone_scores(finished, miniature, tmp_path):
         assert model.align(prediction, number).item() == pytest.approx(row["proxy"], abs=1e-4)
 
 
-def test_the_snippet_of_the_readme_scores_a_picture(finished, miniature):
-    row = pd.read_csv(finished() / "predictions.csv").query("dataset == 'koniq'").iloc[0]
+def test_the_snippet_of_the_readme_scores_a_picture(trained, miniature):
+    row = pd.read_csv(trained() / "predictions.csv").query("dataset == 'koniq'").iloc[0]
     text = (Path(__file__).parents[1] / "README.md").read_text()
     code = text.partition("```python\n")[2].partition("```")[0]
     for place, here in (
-        ("outputs/demo/efficientnet_lite0/split01/checkpoints/best.ckpt", finished() / "checkpoints" / "best.ckpt"),
+        ("outputs/demo/efficientnet_lite0/split01/checkpoints/best.ckpt", trained() / "checkpoints" / "best.ckpt"),
         ("picture.jpg", miniature / "koniq-10k" / row["image"]),
         ("a.jpg", miniature / "koniq-10k" / row["image"]),
         ("b.png", miniature / "koniq-10k" / row["image"]),
@@ -213,8 +213,8 @@ def test_the_snippet_of_the_readme_scores_a_picture(finished, miniature):
     assert len(found["meaning"].examples) == 4
 
 
-def test_a_checkpoint_holds_plain_containers_and_names_no_download(finished):
-    checkpoint = torch.load(finished() / "checkpoints" / "best.ckpt", weights_only=True)
+def test_a_checkpoint_holds_plain_containers_and_names_no_download(trained):
+    checkpoint = torch.load(trained() / "checkpoints" / "best.ckpt", weights_only=True)
     parameters = checkpoint["hyper_parameters"]
     assert type(parameters["regressor"]) is dict
     assert parameters["regressor"]["weights"] == "none"
@@ -243,7 +243,7 @@ def test_a_configuration_constructs_only_what_belongs_there():
         build({"_target_": "torch.nn.ReLU", "depth": 3}, torch.nn.Module)
 
 
-def test_one_seed_gives_the_same_figures_to_the_last_digit(finished, run, monkeypatch):
+def test_one_seed_gives_the_same_figures_to_the_last_digit(trained, run, monkeypatch):
     """Also where random numbers are drawn while data are prepared, as when the miniature datasets are built first."""
 
     def prepare(settings, make_data=train.make_data):
@@ -251,8 +251,8 @@ def test_one_seed_gives_the_same_figures_to_the_last_digit(finished, run, monkey
         return make_data(settings)
 
     monkeypatch.setattr(train, "make_data", prepare)
-    assert metrics_of(run())["figures"] == metrics_of(finished())["figures"]
-    assert metrics_of(run("seed=7", "overwrite=true"))["figures"] != metrics_of(finished())["figures"]
+    assert metrics_of(run())["figures"] == metrics_of(trained())["figures"]
+    assert metrics_of(run("seed=7", "overwrite=true"))["figures"] != metrics_of(trained())["figures"]
 
 
 def test_an_interrupted_run_goes_on_to_the_same_figures(run, tmp_path, monkeypatch):
@@ -447,7 +447,7 @@ def test_the_best_checkpoint_and_its_figures_are_of_the_averaged_weights(run, mi
 
 
 def test_training_stops_early(run):
-    early = ["callbacks=early_stopping", "callbacks.early_stopping.patience=1", "+callbacks.early_stopping.min_delta=2"]
+    early = ["callbacks=early_stopping", "callbacks.early_stopping.patience=1", "callbacks.early_stopping.min_delta=2"]
     folder = run(*early, "trainer.max_epochs=9", "dataset=[csiq,live]")
     assert torch.load(folder / "checkpoints/last.ckpt", weights_only=True)["epoch"] == 1
 
