@@ -1095,10 +1095,14 @@ class TestAdapters(RegressorContract):
 
 
 class TestCLIP(RegressorContract):
-    @pytest.fixture
-    def regressor(self, tiny_clip):
+    @pytest.fixture(scope="class")
+    def made(self, tiny_clip):
         torch.manual_seed(0)
         return CLIPRegressor("tiny", tiny_clip, "none")
+
+    @pytest.fixture
+    def regressor(self, made):
+        return copy.deepcopy(made)
 
     @pytest.fixture
     def images(self):
