@@ -41,7 +41,7 @@ def command(miniature, fast, tmp_path, monkeypatch):
 
 
 def test_a_run_and_a_checkpoint(command, miniature, tmp_path, capsys):
-    assert command(f"paths.datasets={miniature}") == 0
+    assert command(f"paths.datasets={miniature}", "trainer.max_epochs=1") == 0
     before, after = (QualityModel.load(tmp_path / file) for file in ("old/checkpoints/best.ckpt", "mine.ckpt"))
     tuned = QualityModel.load(tmp_path / "outputs/mine/resnet18/split01/checkpoints/best.ckpt")
     assert after.names == ["csiq", "live", "mine"]
