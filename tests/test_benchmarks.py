@@ -149,8 +149,9 @@ def test_a_profile_tells_all_parts_of_a_step(monkeypatch, capsys):
 
 
 def small_cost(quota):
-    words = ["experiment=mimi_resnet34", "splits=generated", "backbone.weights=none", "backbone.hidden=[8]"]
-    small = config.load([*words, "dataset=[koniq,live]", "view.train.crop=64", f"data.quota={quota}"])
+    words = ["experiment=mimi_resnet34", "splits=generated"]
+    backbone = ["backbone=resnet18", "backbone.weights=none", "backbone.hidden=[8]"]
+    small = config.load([*words, *backbone, "dataset=[koniq,live]", "view.train.crop=64", f"data.quota={quota}"])
     return flops.count(OmegaConf.to_container(small, resolve=True))
 
 

@@ -1061,14 +1061,14 @@ class TestFrozenBilinear(RegressorContract):
     @pytest.fixture
     def regressor(self):
         torch.manual_seed(0)
-        return PooledRegressor("resnet18", "none", stage=-3, hidden=[16], freeze="all", says="levels")
+        return PooledRegressor("test_resnet", "none", stage=-3, hidden=[16], freeze="all", says="levels")
 
 
 class TestMeanStd(RegressorContract):
     @pytest.fixture
     def regressor(self):
         torch.manual_seed(0)
-        return PooledRegressor("resnet18", "none", stage=-3, hidden=[16], pool="mean_std", says="deviation")
+        return PooledRegressor("test_resnet", "none", stage=-3, hidden=[16], pool="mean_std", says="deviation")
 
 
 class TestClassToken(RegressorContract):
@@ -1095,10 +1095,14 @@ class TestAdapters(RegressorContract):
 
 
 class TestCLIP(RegressorContract):
-    @pytest.fixture
-    def regressor(self, tiny_clip):
+    @pytest.fixture(scope="class")
+    def made(self, tiny_clip):
         torch.manual_seed(0)
         return CLIPRegressor("tiny", tiny_clip, "none")
+
+    @pytest.fixture
+    def regressor(self, made):
+        return copy.deepcopy(made)
 
     @pytest.fixture
     def images(self):

@@ -8,26 +8,45 @@ import pandas as pd
 import pytest
 import torch
 
+from mimi_lightning import config, train
 from mimi_lightning.data.features import FeatureRows
 from mimi_lightning.data.images import DecodedPicture, TestView
 from mimi_lightning.errors import ConfigError
 from mimi_lightning.module import QualityModel
 
 SHORT = ["dataset=[koniq,live]", "trainer.max_epochs=1", "backbone.pool=mean_std", "backbone.freeze=all"]
+HEAD = ["mapper=linear", "objective=regression"]
 WHOLE = ["view.train.crop=64", "data.views=2"]
 
 
-@pytest.fixture
-def features(run, tmp_path):
-    def start(*words, **more):
-        folder = run(*SHORT, *WHOLE, "data.features=true", f"data.feature_store={tmp_path}/features", *words, **more)
-        return folder, sorted((tmp_path / "features").glob("*.npy"))
+@pytest.fixture(scope="module")
+def train_on_features(miniature, fast, tmp_path_factory):
+    """Run on features; returns the run's folder, and all files of the store."""
+
+    def start(store, *words, datasets=miniature):
+        root = tmp_path_factory.mktemp("run")
+        paths = [f"paths.datasets={datasets}", f"splits.store={root}/splits", f"paths.outputs={root}/outputs"]
+        kept = ["data.features=true", f"data.feature_store={store}"]
+        train.train(config.load([*fast, *paths, *SHORT, *HEAD, *WHOLE, *kept, *words]))
+        return root / "outputs" / "mimi" / "resnet18" / "split01", sorted(store.glob("*.npy"))
 
     return start
 
 
-def test_a_run_on_features_tells_what_its_checkpoint_says_of_the_images(features, miniature):
-    folder, files = features()
+@pytest.fixture(scope="module")
+def first(train_on_features, tmp_path_factory):
+    """Folder and features of a run, to read only."""
+    return train_on_features(tmp_path_factory.mktemp("features"))
+
+
+@pytest.fixture
+def store(first, tmp_path):
+    """A copy of its features."""
+    return shutil.copytree(first[1][0].parent, tmp_path / "features")
+
+
+def test_a_run_on_features_tells_what_its_checkpoint_says_of_the_images(first, miniature):
+    folder, files = first
     assert [file.name.partition("-")[0] for file in files] == ["koniq", "koniq", "live", "live"]
     assert {np.load(file).shape for file in files} == {(2, 20, 256), (1, 20, 256)}
     told = pd.read_csv(folder / "predictions.csv")
@@ -39,42 +58,43 @@ def test_a_run_on_features_tells_what_its_checkpoint_says_of_the_images(features
     assert proxy == pytest.approx(told["proxy"].tolist(), abs=1e-5)
 
 
-def test_training_images_have_views_and_every_second_one_is_mirrored(features):
-    _, files = features()
+def test_training_images_have_views_and_every_second_one_is_mirrored(first):
+    _, files = first
     views = np.load(next(file for file in files if "TrainView" in file.name))
     whole = np.load(next(file for file in files if "TestView" in file.name))
     assert abs(views[0] - whole[0]).max() < 1e-4  # a crop of all of the picture
     assert abs(views[1] - whole[0]).max() > 1e-3
 
 
-def test_features_are_computed_once_and_anew_when_weights_views_or_images_change(features, miniature, tmp_path):
+def test_features_are_computed_once_and_anew_when_weights_views_or_images_change(
+    first, store, train_on_features, miniature, tmp_path
+):
+    times = [file.stat().st_mtime_ns for file in first[1]]
     datasets = shutil.copytree(miniature, tmp_path / "datasets")
-    _, first = features(datasets=datasets)
-    times = [file.stat().st_mtime_ns for file in first]
-    _, again = features("name=other", "backbone.hidden=[8]", "mapper=linear", "objective=regression", datasets=datasets)
+    _, again = train_on_features(store, "backbone.hidden=[8]", "mapper=bernstein", datasets=datasets)
     assert [file.stat().st_mtime_ns for file in again] == times
-    _, more = features("name=third", "data.views=1", datasets=datasets)
-    assert len(more) == len(first) + 2  # those of testing are as they were
-    picture = next((datasets / "databaserelease2").rglob("*.bmp"))
+    table = pd.read_csv(first[0] / "labels.csv")
+    picture = datasets / "databaserelease2" / table.loc[table["dataset"] == "live", "image"].iloc[0]
     os.utime(picture, (1, 1))
-    _, changed = features("name=fourth", datasets=datasets)
-    assert len(changed) in (len(more), len(more) + 2)  # two, unless that picture is a reference
+    _, changed = train_on_features(store, datasets=datasets)
+    assert len(changed) == len(first[1]) + 2
+    _, more = train_on_features(store, "data.views=1", datasets=datasets)
+    assert len(more) == len(changed) + 2  # those of testing are as they were
 
 
-@pytest.mark.parametrize("damage", [b"", b"\x93NUMPY\x01", None])
-def test_a_damaged_file_is_computed_anew(features, damage):
-    _, files = features()
-    whole = files[0].read_bytes()
-    files[0].write_bytes(whole[:-100] if damage is None else damage)
-    _, again = features("name=again")
+def test_damaged_files_are_computed_anew(first, store, train_on_features):
+    files = sorted(store.glob("*.npy"))
+    whole = [file.read_bytes() for file in files]
+    for file, damaged in zip(files, (b"", b"\x93NUMPY\x01", whole[2][:-100]), strict=False):
+        file.write_bytes(damaged)
+    _, again = train_on_features(store)
     assert again == files
-    assert files[0].read_bytes() == whole
+    assert [file.read_bytes() for file in files] == whole
 
 
-def test_another_head_and_its_averages_are_the_same_network(features):
-    folder, files = features()
-    _, again = features("name=goes_on", f"init={folder}/checkpoints/best.ckpt")
-    assert again == files
+def test_another_head_and_its_averages_are_the_same_network(first, store, train_on_features):
+    _, again = train_on_features(store, f"init={first[0]}/checkpoints/best.ckpt")
+    assert len(again) == len(first[1])
 
 
 def test_every_view_is_used_and_every_image_has_its_own():

@@ -1,5 +1,6 @@
 """The report page: what it carries, and what a browser makes of it."""
 
+import functools
 import json
 import os
 import re
@@ -109,9 +110,8 @@ def test_a_bare_table_makes_a_page(fabricate, tmp_path):
     assert "prediction" not in data["points"][0]
 
 
-def test_a_run_tells_where_it_comes_from(run, tmp_path):
-    run("dataset=[csiq,live]")
-    write_page(make_report(collect([tmp_path / "outputs"])), tmp_path / "report.html")
+def test_a_run_tells_where_it_comes_from(trained, tmp_path):
+    write_page(make_report(collect([trained])), tmp_path / "report.html")
     data = payload(tmp_path / "report.html")
     (told,) = data["runs"]
     assert told["facts"]["seed"] == 19901116
@@ -120,14 +120,16 @@ def test_a_run_tells_where_it_comes_from(run, tmp_path):
     assert any(name.startswith("csiq/") for name in payload(tmp_path / "report.html", "pictures"))
 
 
-@pytest.fixture
-def browse(page, tmp_path):
+@pytest.fixture(scope="module")
+def browse(page, tmp_path_factory):
     if BROWSER is None and "CI" not in os.environ:
         pytest.skip("needs Chromium")
+    profile = tmp_path_factory.mktemp("profile")
 
+    @functools.cache
     def dump(state, width=1280, file=page):
         """The page after its script ran, as text."""
-        flags = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}/profile", "--dump-dom"]
+        flags = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}", "--dump-dom"]
         words = [
             BROWSER,
             *flags,

@@ -1,16 +1,21 @@
 """Reports, from folders and tables to files."""
 
+import contextlib
+import io
 import json
 import re
+import shutil
 import subprocess
 import sys
 
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from mimi_lightning.cli import main
 from mimi_lightning.errors import ConfigError, ScoreError
+from mimi_lightning.evaluation import figures
 from mimi_lightning.evaluation.protocol import FITTED
 from mimi_lightning.evaluation.report import report
 from mimi_lightning.evaluation.study import Run, Study, collect
@@ -19,66 +24,83 @@ from mimi_lightning.metrics import FITS, fitted_figures
 from mimi_lightning.run_folder import RunFolder
 
 
-@pytest.fixture
-def tables(fabricate, tmp_path):
+@pytest.fixture(scope="module")
+def tables(fabricate, tmp_path_factory):
     """Two models; of the second one, split 2 is missing."""
-    files = tmp_path / "a.csv", tmp_path / "b.csv"
+    folder = tmp_path_factory.mktemp("tables")
+    files = folder / "a.csv", folder / "b.csv"
     fabricate("mix/resnet34").to_csv(files[0], index=False)
     fabricate("mix/vgg_16&more", splits=(1, 3), noise=0.3).to_csv(files[1], index=False)
     return files
 
 
-def test_a_report_of_two_tables(tables, tmp_path, capsys):
-    made = report(tables, tmp_path / "out")
+@pytest.fixture(scope="module")
+def written(tables, tmp_path_factory):
+    """The report of both, its folder, and what was printed."""
+    folder, printed = tmp_path_factory.mktemp("written") / "out", io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        made = report(tables, folder)
+    return made, folder, printed.getvalue()
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Leave the figures empty, which take most of the time of a report."""
+    for name in ("splits", "distortions", "uncertainty", "scatter", "labels", "curves", "training"):
+        monkeypatch.setattr(f"mimi_lightning.evaluation.report.draw_{name}", lambda *_: Figure(figsize=(1, 1)))
+
+
+def test_a_report_of_two_tables(written):
+    made, out, shown = written
     assert made.notes == ["mix/vgg_16&more: no result of split 2"]
-    shown = capsys.readouterr().out
     assert "no result of split 2" in shown
     assert "\nweighted by split  ." in shown  # in one line of 80 columns
-    results = pd.read_csv(tmp_path / "out" / "results.csv")
+    results = pd.read_csv(out / "results.csv")
     assert len(results) == (3 + 2) * 5
-    numbers = json.loads((tmp_path / "out" / "report.json").read_text())
+    numbers = json.loads((out / "report.json").read_text())
     means = [row for row in numbers["summary"] if (row["figure"], row["dataset"]) == ("srcc", "mean")]
     best = max(means, key=lambda row: row["median"])
     assert best["model"] == "mix/resnet34"
-    page = (tmp_path / "out" / "report.md").read_text()
+    page = (out / "report.md").read_text()
     assert f"**{best['median']:.4f}" in page
-    figures = sorted(path.name for path in (tmp_path / "out" / "figures").iterdir())
-    assert {name.rpartition(".")[0] for name in figures} == {
+    drawn = sorted((out / "figures").iterdir())
+    assert {path.stem for path in drawn} == {
         *("distortions", "splits-srcc", "splits-plcc_4p"),
         *(f"{kind}-mix-{model}" for kind in ("scatter", "labels") for model in ("resnet34", "vgg_16&more")),
     }
-    for name in figures:
-        if name.endswith(".png"):
-            assert min(Image.open(tmp_path / "out" / "figures" / name).size) > 200
-    assert (tmp_path / "out" / "report.html").is_file()
-    assert not (tmp_path / "out" / "uncertainty.csv").exists()
+    for path in drawn:
+        if path.suffix == ".png":
+            assert min(Image.open(path).size) > 200
+    assert (out / "report.html").is_file()
+    assert not (out / "uncertainty.csv").exists()
     assert "uncertainty" not in numbers
     assert "eviations" not in page
 
 
-def test_a_report_is_the_same_each_time(tables, tmp_path):
-    for out in ("one", "two"):
-        report(tables, tmp_path / out)
+@pytest.mark.usefixtures("undrawn")
+def test_a_report_is_the_same_each_time(tables, written, tmp_path):
+    report(tables, tmp_path)
     for name in ("results.csv", "report.json", "report.md", "report.tex", "report.html", "breakdown.csv"):
-        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+        assert (tmp_path / name).read_bytes() == (written[1] / name).read_bytes()
 
 
-def test_a_report_that_is_broken_off_leaves_the_one_before(tables, tmp_path, monkeypatch):
+def test_a_report_that_is_broken_off_leaves_the_one_before(fabricate, tmp_path, monkeypatch):
     def break_off(report):
         raise OSError("disk full")
 
     monkeypatch.setattr("mimi_lightning.evaluation.report.draw_report", break_off)
+    fabricate(splits=[1], datasets=["live"]).to_csv(tmp_path / "a.csv", index=False)
     out = tmp_path / "out"
     out.mkdir()
     (out / "results.csv").write_text("old")
     with pytest.raises(OSError, match="disk full"):
-        report(tables, out)
+        report([tmp_path / "a.csv"], out)
     assert [path.read_text() for path in out.iterdir()] == ["old"]
 
 
 @pytest.mark.parametrize("words", [["--help"], ["a.csv", "--fits", "published"]])
 def test_a_report_loads_no_network(fabricate, tmp_path, words):
-    fabricate(splits=[1], datasets=["live"]).to_csv(tmp_path / "a.csv", index=False)
+    fabricate(splits=[2], datasets=["live"]).to_csv(tmp_path / "a.csv", index=False)
     code = (
         f"import sys; sys.argv = {['mimi', 'report', *words]}; from mimi_lightning.__main__ import main\n"
         "try: print('exit', main())\nexcept SystemExit as end: print('exit', end.code)\n"
@@ -88,9 +110,8 @@ def test_a_report_loads_no_network(fabricate, tmp_path, words):
     assert done.stdout.splitlines()[-2:] == ["exit 0", "[]"], done.stderr
 
 
-def test_latex_is_balanced_and_escaped(tables, tmp_path):
-    report(tables, tmp_path / "out")
-    text = (tmp_path / "out" / "report.tex").read_text()
+def test_latex_is_balanced_and_escaped(written):
+    text = (written[1] / "report.tex").read_text()
     assert r"mix/vgg\_16\&more" in text
     assert re.findall(r"\\begin\{(\w+)\}", text) == ["table", "tabular"] * 2
     assert re.findall(r"\\end\{(\w+)\}", text) == ["tabular", "table"] * 2
@@ -100,8 +121,10 @@ def test_latex_is_balanced_and_escaped(tables, tmp_path):
     assert text.count(r"\textbf{") >= 10
 
 
-def test_stated_deviations_are_judged_where_there_are_some(fabricate, tmp_path, capsys):
+@pytest.mark.usefixtures("undrawn")
+def test_stated_deviations_are_judged_where_there_are_some(fabricate, tmp_path, capsys, monkeypatch):
     """Of one of two models, and of half of its images."""
+    monkeypatch.setattr("mimi_lightning.evaluation.report.draw_uncertainty", figures.draw_uncertainty)
     words = {"splits": [1, 2], "datasets": ["csiq", "live"]}
     stated = fabricate("mix/states_50%", **words)
     stated["std"] = (stated["prediction"] - stated["mos"]).abs().where(stated.index % 2 == 0)
@@ -154,6 +177,7 @@ def test_a_report_says_its_fits_everywhere(fabricate, tmp_path, capsys, fits):
     assert results.loc["live", list(expected)].tolist() == pytest.approx(list(expected.values()))
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_what_cannot_be_computed_is_said(fabricate, tmp_path):
     table = fabricate(splits=[1, 2])
     table.loc[table["dataset"] == "live", "proxy"] = 0.5
@@ -178,13 +202,13 @@ def test_what_cannot_be_computed_is_said(fabricate, tmp_path):
 )
 @pytest.mark.filterwarnings("error::UserWarning")
 def test_one_collapsed_model_does_not_cost_the_page(fabricate, tmp_path, spoil):
-    spoil(fabricate(splits=[1], datasets=["csiq", "live"], n=12)).to_csv(tmp_path / "a.csv", index=False)
+    spoil(fabricate(splits=[1], datasets=["live"], n=12)).to_csv(tmp_path / "a.csv", index=False)
     report([tmp_path / "a.csv"])
     assert (tmp_path / "report" / "report.html").is_file()
 
 
 def test_a_collapsed_model_stands_beside_a_sound_one(fabricate, tmp_path):
-    words = {"splits": [1, 2], "datasets": ["csiq", "live"], "n": 12}
+    words = {"splits": [1, 2], "datasets": ["live"], "n": 12}
     sound, collapsed = fabricate("mix/sound", **words), fabricate("mix/flat", **words).assign(proxy=0.5)
     unscored = fabricate("mix/train_only", **words).assign(part="train")
     pd.concat([sound, collapsed, unscored]).to_csv(tmp_path / "a.csv", index=False)
@@ -194,6 +218,7 @@ def test_a_collapsed_model_stands_beside_a_sound_one(fabricate, tmp_path):
     assert made.summary.query("model == 'mix/sound' and figure == 'srcc'")["median"].notna().all()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_finished_run_is_told(finished, tmp_path):
     made = report([tmp_path / "outputs"])
     assert not made.notes
@@ -296,7 +321,7 @@ def test_label_baselines_stand_once_for_every_set_of_images():
 
 
 def test_a_dataset_that_one_split_lacks_is_said(fabricate, tmp_path):
-    table = fabricate(splits=[1, 2, 4])
+    table = fabricate(splits=[1, 2, 4], datasets=["csiq", "live"], n=12)
     table[(table["dataset"] != "live") | (table["split"] != 2)].to_csv(tmp_path / "a.csv", index=False)
     made = report([tmp_path / "a.csv"])
     assert made.notes == ["mix/resnet34, live: no result of split 2"]
@@ -311,9 +336,9 @@ def test_one_nan_refuses_the_table(fabricate, tmp_path):
         report([tmp_path / "a.csv"])
 
 
-def test_runs_are_found_and_unfinished_ones_named(run, tmp_path, capsys):
-    mix = "dataset=[csiq,live]"
-    folder = run(mix)
+def test_runs_are_found_and_unfinished_ones_named(trained, tmp_path, capsys):
+    folder = tmp_path / "outputs" / "mimi" / "resnet18" / "split01"
+    shutil.copytree(trained, folder, ignore=shutil.ignore_patterns("*.ckpt"))
     left = folder.parent / "split02"
     left.mkdir()
     (left / "config.yaml").write_text("split: 2\n")
@@ -328,20 +353,15 @@ def test_runs_are_found_and_unfinished_ones_named(run, tmp_path, capsys):
     assert "report.html" in capsys.readouterr().out
 
 
-def test_a_report_says_where_published_settings_ran_on_other_partitions(run, tmp_path, capsys):
-    mix = "dataset=[csiq,live]"
-    run("published_splits=mimi_cnn", mix)
-    folder = run("published_splits=mimi_cnn", mix, "split=2").parent
-    run("name=plain", mix)
-    said = (
-        "mimi/resnet18, splits 1, 2: published settings, generated partitions (csiq, live) instead of splits=mimi_cnn"
-    )
-    made = report([tmp_path / "outputs"], folder)
+@pytest.mark.usefixtures("undrawn")
+def test_a_report_says_where_published_settings_ran_on_other_partitions(trained, finished, tmp_path, capsys):
+    said = "mimi/resnet18, splits 1: published settings, generated partitions (csiq, live) instead of splits=mimi_cnn"
+    made = report([trained.parents[2], tmp_path / "outputs"], tmp_path / "report")
     assert [note for note in made.notes if "published" in note] == [said]
     assert said in capsys.readouterr().out
-    assert said in json.loads((folder / "report.json").read_text())["notes"]
-    assert f"- {said}\n" in (folder / "report.md").read_text()
-    assert said in (folder / "report.html").read_text()
+    assert said in json.loads((tmp_path / "report" / "report.json").read_text())["notes"]
+    assert f"- {said}\n" in (tmp_path / "report" / "report.md").read_text()
+    assert said in (tmp_path / "report" / "report.html").read_text()
 
 
 @pytest.mark.parametrize(

@@ -14,15 +14,20 @@ OTHERS = ("plcc", "plcc_4p", "plcc_5p", "rmse_4p", "rmse_5p")
 SIZES = {"csiq": 866, "koniq": 10073, "live": 779}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def study(fabricate):
+    """Of two models, to read only."""
     tables = fabricate("a/resnet34"), fabricate("b/vgg16", splits=(2, 3, 4), noise=0.3)
     table = pd.concat(tables, ignore_index=True)
     return Study(table.assign(model=table["run"].str.rpartition("/")[0]))
 
 
-def test_figures_of_every_split(study):
-    results = score_splits(study)
+@pytest.fixture(scope="module")
+def results(study):
+    return score_splits(study)
+
+
+def test_figures_of_every_split(study, results):
     assert len(results) == 2 * 3 * (3 + 2)
     rows = study.predictions.query("model == 'a/resnet34' and split == 2 and dataset == 'live'")
     row = results.query("model == 'a/resnet34' and split == 2 and dataset == 'live'").iloc[0]
@@ -79,8 +84,8 @@ def test_nothing_is_weighted_without_a_figure_of_each_split(two_datasets):
         assert table.at["bid", "median"] == 0.6
 
 
-def test_one_split_has_one_weighted_figure(study):
-    one = score_splits(study).query("model == 'a/resnet34' and split == 2")
+def test_one_split_has_one_weighted_figure(results):
+    one = results.query("model == 'a/resnet34' and split == 2")
     table = summarise(one, SIZES).set_index(["figure", "dataset"])["median"]
     for figure in ("srcc", "plcc_5p"):
         for name in ("weighted", "mean"):
@@ -120,19 +125,19 @@ def test_paired_test_by_hand():
     assert np.isnan(paired_test(first, first)["p"])
 
 
-def test_models_are_compared_on_the_splits_they_share(study):
-    found, refused = compare(study, score_splits(study))
+def test_models_are_compared_on_the_splits_they_share(study, results):
+    found, refused = compare(study, results)
     assert not refused
     assert set(found["dataset"]) == {"csiq", "koniq", "live", "weighted by split", "mean by split"}
     assert set(found["splits"]) == {2}
     assert (found["difference"] > 0).all()
 
 
-def test_other_test_images_are_not_compared(study):
+def test_other_test_images_are_not_compared(study, results):
     table = study.predictions.copy()
     moved = (table["model"] == "b/vgg16") & (table["dataset"] == "live") & (table["split"] == 3)
     table.loc[moved, "image"] = "other/" + table["image"]
-    found, refused = compare(Study(table), score_splits(study))
+    found, refused = compare(Study(table), results)
     assert refused == ["a/resnet34 and b/vgg16 are not compared on live: other test images"]
     assert set(found["dataset"]) == {"csiq", "koniq"}
 

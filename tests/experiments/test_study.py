@@ -1,6 +1,7 @@
 """Studies: what is run, what it comes to."""
 
 import argparse
+import functools
 import json
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import yaml
 from scipy import stats
 
 from experiments import outcome, study
+from mimi_lightning import config
 from mimi_lightning.evaluation.statistics import corrected_t
 
 STUDIES = sorted(Path(study.__file__).parent.glob("*/study.yaml"))
@@ -35,14 +37,20 @@ def test_every_study_names_what_there_is(file):
     assert {*told["conditions"]} <= {*CONDITIONS}
 
 
-@pytest.mark.parametrize("file", STUDIES, ids=lambda file: file.parent.name)
-def test_every_variant_is_a_configuration(file, tmp_path):
-    from mimi_lightning import config
+@functools.cache
+def is_configuration(*words):
+    """Studies share variants."""
+    return config.load(words) is not None
 
+
+@pytest.mark.parametrize("file", STUDIES, ids=lambda file: file.parent.name)
+def test_every_variant_and_every_condition_is_a_configuration(file, tmp_path):
     told = yaml.safe_load(file.read_text())
     args = argparse.Namespace(on=None, variants=None, splits=1, seeds=1, words=[])
     jobs = study.plan(told, args, tmp_path)
-    assert [config.load(job.override()).seed for job in jobs] == [study.SEED] * len(jobs)
+    assert config.load(jobs[0].override()).seed == study.SEED
+    condition, variant = jobs[0].condition, jobs[0].variant
+    assert all(is_configuration(*job.words) for job in jobs if condition == job.condition or variant == job.variant)
 
 
 def test_jobs_of_one_split_stand_together(tmp_path):

@@ -171,6 +171,12 @@ class Stranger:
 MARK = "mimi-was-run"
 
 
+def blank(state):
+    """Zeros of the same shapes, one number in a file."""
+    zeros = {kind: torch.zeros((), dtype=kind) for kind in {tensor.dtype for tensor in state.values()}}
+    return {name: zeros[tensor.dtype].expand_as(tensor) for name, tensor in state.items()}
+
+
 def without(name):
     return lambda content: content["state_dict"].pop(name)
 
@@ -217,8 +223,7 @@ def with_tensor(name, tensor):
     ],
 )
 def test_what_is_not_of_the_layout_is_refused_by_name(cnn_content, refusing, tmp_path, change, message):
-    state = {name: tensor.flatten()[0].expand_as(tensor) for name, tensor in cnn_content["state_dict"].items()}
-    content = {**cnn_content, "state_dict": state}
+    content = {**cnn_content, "state_dict": blank(cnn_content["state_dict"])}
     change(content)
     with pytest.raises(ConfigError, match=message):
         import_checkpoint(write(content, tmp_path / "theirs.pt"), tmp_path / "out" / "best.ckpt")
@@ -346,7 +351,7 @@ def test_wrong_words_are_explained(refusing, miniature, tmp_path, words, message
 
 
 def test_a_place_where_nothing_can_be_written_is_named(cnn_content, refusing, tmp_path):
-    file = write(cnn_content, tmp_path / "theirs.pt")
+    file = write({"state_dict": blank(cnn_content["state_dict"])}, tmp_path / "theirs.pt")
     with pytest.raises(ConfigError, match=r"theirs.pt/best.ckpt cannot be written"):
         import_checkpoint(file, file / "best.ckpt")
 

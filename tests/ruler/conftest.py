@@ -20,9 +20,9 @@ from mimi_lightning.run_folder import SETTINGS, RunFolder
 
 REGRESSOR = {
     "_target_": "mimi_lightning.models.regressor.PooledRegressor",
-    "name": "resnet18",
+    "name": "test_resnet",
     "weights": "none",
-    "stage": -3,
+    "stage": -2,
     "hidden": [8],
 }
 MARKS = {"live": [(f"marks/{i}.bmp", float(i)) for i in range(101)]}

@@ -25,7 +25,11 @@ PICTURES = 24
 def make_model(mapper="Linear", gauge="Free", **arguments):
     """Of two datasets, with random weights."""
     torch.manual_seed(0)
-    regressor = {"_target_": "mimi_lightning.models.regressor.PooledRegressor", "name": "resnet18", "weights": "none"}
+    regressor = {
+        "_target_": "mimi_lightning.models.regressor.PooledRegressor",
+        "name": "test_resnet",
+        "weights": "none",
+    }
     facts = {"range": [0.0, 100.0], "labels": [5.0, 90.0], "weight": 1, "size": 20}
     model = QualityModel(
         regressor={**regressor, "stage": -3, "hidden": [8], "pool": "mean_std"},

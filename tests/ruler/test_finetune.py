@@ -41,9 +41,9 @@ def command(miniature, fast, tmp_path, monkeypatch):
 
 
 def test_a_run_and_a_checkpoint(command, miniature, tmp_path, capsys):
-    assert command(f"paths.datasets={miniature}") == 0
+    assert command(f"paths.datasets={miniature}", "trainer.max_epochs=1") == 0
     before, after = (QualityModel.load(tmp_path / file) for file in ("old/checkpoints/best.ckpt", "mine.ckpt"))
-    tuned = QualityModel.load(tmp_path / "outputs/mine/resnet18/split01/checkpoints/best.ckpt")
+    tuned = QualityModel.load(tmp_path / "outputs/mine/test_resnet/split01/checkpoints/best.ckpt")
     assert after.names == ["csiq", "live", "mine"]
     pixels = torch.randint(0, 256, (2, 3, 48, 48), dtype=torch.uint8)
     q = torch.linspace(-2, 2, 9)
@@ -57,7 +57,7 @@ def test_a_run_and_a_checkpoint(command, miniature, tmp_path, capsys):
         assert torch.equal(value, after.regressor.backbone.state_dict()[key])
     said = capsys.readouterr().out
     assert all(word in said for word in ("SRCC before", "RMSE after", "mine", "csiq"))
-    assert (tmp_path / "outputs/mine/resnet18/split01/predictions.csv").is_file()
+    assert (tmp_path / "outputs/mine/test_resnet/split01/predictions.csv").is_file()
     assert not list(miniature.glob("**/mine*"))
 
 

@@ -109,6 +109,7 @@ def slide(page, score):
     page.ask(f"{slider}.value = {score}, {slider}.dispatchEvent(new Event('input', {{bubbles: true}}))")
 
 
+@pytest.mark.parametrize("page", [1280], indirect=True)
 @pytest.mark.parametrize(
     ("event", "data"), [("ClipboardEvent('paste'", "clipboardData"), ("DragEvent('drop'", "dataTransfer")]
 )
@@ -121,6 +122,7 @@ def test_pictures_are_pasted_and_dropped(page, event, data):
     assert len(texts(page, ".card")) == 2
 
 
+@pytest.mark.parametrize("page", [1280], indirect=True)
 def test_names_cannot_become_code(page):
     assert page.ask("document.querySelector('img[src=x], #front b b, #translator b')") is None
 
