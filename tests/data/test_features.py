@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 import torch
 
-from mimi_lightning import config, train
 from mimi_lightning.data.features import FeatureRows
 from mimi_lightning.data.images import DecodedPicture, TestView
 from mimi_lightning.errors import ConfigError
@@ -20,15 +19,13 @@ WHOLE = ["view.train.crop=64", "data.views=2"]
 
 
 @pytest.fixture(scope="module")
-def train_on_features(miniature, fast, tmp_path_factory):
+def train_on_features(train_in, tmp_path_factory):
     """Run on features; returns the run's folder, and all files of the store."""
 
-    def start(store, *words, datasets=miniature):
-        root = tmp_path_factory.mktemp("run")
-        paths = [f"paths.datasets={datasets}", f"splits.store={root}/splits", f"paths.outputs={root}/outputs"]
+    def start(store, *words, **more):
         kept = ["data.features=true", f"data.feature_store={store}"]
-        train.train(config.load([*fast, *paths, *SHORT, *HEAD, *WHOLE, *kept, *words]))
-        return root / "outputs" / "mimi" / "resnet18" / "split01", sorted(store.glob("*.npy"))
+        folder = train_in(tmp_path_factory.mktemp("run"), *SHORT, *HEAD, *WHOLE, *kept, *words, **more)
+        return folder, sorted(store.glob("*.npy"))
 
     return start
 

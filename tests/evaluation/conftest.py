@@ -51,14 +51,9 @@ def fabricate() -> Callable[..., pd.DataFrame]:
 
 
 @pytest.fixture(scope="session")
-def trained(miniature, fast, tmp_path_factory) -> Path:
-    """Folder of a run of published settings on generated partitions, to read only; its outputs are three above it."""
-    from mimi_lightning import config, train
-
-    root = tmp_path_factory.mktemp("trained")
-    paths = [f"paths.datasets={miniature}", f"splits.store={root}/splits", f"paths.outputs={root}/outputs"]
-    train.train(config.load([*fast, *paths, "published_splits=mimi_cnn", "dataset=[csiq,live]", "mapper.hidden=[8]"]))
-    return root / "outputs" / "mimi" / "resnet18" / "split01"
+def elsewhere(trained) -> Path:
+    """Folder of a run of published settings on generated partitions, to be read."""
+    return trained("published_splits=mimi_cnn", "dataset=[csiq,live]")
 
 
 @pytest.fixture

@@ -110,8 +110,8 @@ def test_a_bare_table_makes_a_page(fabricate, tmp_path):
     assert "prediction" not in data["points"][0]
 
 
-def test_a_run_tells_where_it_comes_from(trained, tmp_path):
-    write_page(make_report(collect([trained])), tmp_path / "report.html")
+def test_a_run_tells_where_it_comes_from(elsewhere, tmp_path):
+    write_page(make_report(collect([elsewhere])), tmp_path / "report.html")
     data = payload(tmp_path / "report.html")
     (told,) = data["runs"]
     assert told["facts"]["seed"] == 19901116

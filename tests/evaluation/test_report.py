@@ -336,9 +336,9 @@ def test_one_nan_refuses_the_table(fabricate, tmp_path):
         report([tmp_path / "a.csv"])
 
 
-def test_runs_are_found_and_unfinished_ones_named(trained, tmp_path, capsys):
+def test_runs_are_found_and_unfinished_ones_named(elsewhere, tmp_path, capsys):
     folder = tmp_path / "outputs" / "mimi" / "resnet18" / "split01"
-    shutil.copytree(trained, folder, ignore=shutil.ignore_patterns("*.ckpt"))
+    shutil.copytree(elsewhere, folder, ignore=shutil.ignore_patterns("*.ckpt"))
     left = folder.parent / "split02"
     left.mkdir()
     (left / "config.yaml").write_text("split: 2\n")
@@ -354,9 +354,9 @@ def test_runs_are_found_and_unfinished_ones_named(trained, tmp_path, capsys):
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_a_report_says_where_published_settings_ran_on_other_partitions(trained, finished, tmp_path, capsys):
+def test_a_report_says_where_published_settings_ran_on_other_partitions(elsewhere, finished, tmp_path, capsys):
     said = "mimi/resnet18, splits 1: published settings, generated partitions (csiq, live) instead of splits=mimi_cnn"
-    made = report([trained.parents[2], tmp_path / "outputs"], tmp_path / "report")
+    made = report([elsewhere.parents[2], tmp_path / "outputs"], tmp_path / "report")
     assert [note for note in made.notes if "published" in note] == [said]
     assert said in capsys.readouterr().out
     assert said in json.loads((tmp_path / "report" / "report.json").read_text())["notes"]
