@@ -7,7 +7,6 @@ value may be stands in `rules`.
 from __future__ import annotations
 
 import argparse
-import functools
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -205,7 +204,6 @@ def _definitions(cfg: DictConfig, choices: DictConfig, search: list[str]) -> dic
     return _composition(*words, *search)
 
 
-@functools.cache  # the splits of a sweep choose alike
 def _composition(*words: str) -> dict:
     return OmegaConf.to_container(compose("config", [*words]))
 
