@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +79,26 @@ def train(cfg: DictConfig) -> float | None:
 
 
 def _run(run: RunFolder, settings: Settings) -> None:
+    data, model, trainer = _prepare(run, settings)
+    goes_on = run.begun and not settings["overwrite"]  # another rank may not have removed the old run yet
+    with _ending(run, trainer):
+        trainer.fit(model, data, ckpt_path=run.last if goes_on else None)
+        if model.mapper.refits or not model.objective.teaches:
+            if leads():
+                fit_best(run, model, data)
+            trainer.strategy.barrier()
+        trainer.test(model, data, ckpt_path="best", verbose=False)
+        skipped = set().union(*gathered(data.skipped))
+        if trainer.is_global_zero:
+            name = "/".join(run.path.parts[-3:])
+            best = {settings["monitor"]: float(trainer.checkpoint_callback.best_model_score)}
+            figures = write_results(run, name, data, model, best, len(skipped))
+            log_results(trainer.loggers, figures, best, run)
+            run.former.unlink(missing_ok=True)
+
+
+def _prepare(run: RunFolder, settings: Settings) -> tuple[MixedDataModule, QualityModel, lightning.Trainer]:
+    """Make all that trains, and record the run when nothing of it is refused any more."""
     old = QualityModel.load(settings["init"]) if settings["init"] else None
     data = make_data(settings)
     data.setup()
@@ -93,28 +113,21 @@ def _run(run: RunFolder, settings: Settings) -> None:
         data.share_quota(trainer.world_size, model.objective.pictures)
     if settings["trainer"]["compile"]:
         model.regressor.compile(backend=machine.compile_or_not)
-    if leads():  # not before: a combination of parts that is refused leaves nothing of itself
+    if leads():
         run.record(settings, data.table[["dataset", "image", "part", "mos"]])
     if settings["data"]["features"]:
         views = {data.train_view: settings["data"]["views"], data.test_view: 1}
         data.kept = keep_features(data, model.regressor, settings, views, trainer.strategy.root_device)
     if trainer.strategy.root_device.type == "cpu":
         keep_memory()
-    goes_on = run.begun and not settings["overwrite"]  # another rank may not have removed the old run yet
+    return data, model, trainer
+
+
+@contextmanager
+def _ending(run: RunFolder, trainer: lightning.Trainer) -> Iterator[None]:
+    """Say in the project's own words what ends training, and finish its loggers."""
     try:
-        trainer.fit(model, data, ckpt_path=run.last if goes_on else None)
-        if model.mapper.refits or not model.objective.teaches:
-            if leads():
-                fit_best(run, model, data)
-            trainer.strategy.barrier()
-        trainer.test(model, data, ckpt_path="best", verbose=False)
-        skipped = set().union(*gathered(data.skipped))
-        if trainer.is_global_zero:
-            name = "/".join(run.path.parts[-3:])
-            best = {settings["monitor"]: float(trainer.checkpoint_callback.best_model_score)}
-            figures = write_results(run, name, data, model, best, len(skipped))
-            log_results(trainer.loggers, figures, best, run)
-            run.former.unlink(missing_ok=True)
+        yield
     except SIGTERMException as stop:
         raise Terminated(f"The state of {run.path} is saved. The same command goes on from there.") from stop
     except MisconfigurationException as error:
