@@ -22,6 +22,9 @@ COLOURS = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#00
 LINES = "-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (9, 3)), (0, (1, 4))
 HATCHES = "", "//", "..", "xx", "\\\\", "++", "oo"
 
+# Points of a panel that a PDF holds one by one. It takes a bitmap of the whole figure to draw more of them as one.
+SHARP = 3000
+
 
 def draw_mappings(
     curves: pd.DataFrame, predictions: pd.DataFrame, ranges: Mapping[str, tuple[float, float]], figures: pd.DataFrame
@@ -66,7 +69,8 @@ def draw_scatter(predictions: pd.DataFrame, figures: pd.DataFrame, title: str, f
     for axis, name in zip(axes, names, strict=True):
         group = predictions[predictions["dataset"] == name]
         score, mos = group["proxy"].to_numpy(), group["mos"].to_numpy()
-        axis.scatter(score, mos, s=10, color=POINT, alpha=0.5, linewidths=0, rasterized=True, label="test images")
+        many = len(group) > SHARP
+        axis.scatter(score, mos, s=10, color=POINT, alpha=0.5, linewidths=0, rasterized=many, label="test images")
         grid = np.linspace(score.min(), score.max(), 300)
         for (curve, fit), style in zip(FITS[fits].items(), ((CURVE, "-"), (SECOND, "--")), strict=True):
             try:
