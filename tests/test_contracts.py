@@ -928,6 +928,9 @@ class TestMixed(ObjectiveContract):
                 losses.append((self.weights[d], correlation + rank(group) + distance))
         return sum(w * loss.exp() * loss for w, loss in losses) / sum(w * loss.exp() for w, loss in losses)
 
+    def test_names(self):
+        assert {*self.make()(**self.batch([0, 0, 1, 1]))} == {"loss", "plcc", "rank", "l1"}
+
 
 class TestSum(ObjectiveContract):
     def make(self):

@@ -10,7 +10,7 @@ from mimi_lightning.gauges import Range
 from mimi_lightning.models.mappers import MINN, range_spread
 from mimi_lightning.module import QualityModel
 from mimi_lightning.objectives import MIMI, Sum
-from mimi_lightning.objectives.levels import soft_labels
+from mimi_lightning.objectives.levels import Ordinal, soft_labels
 from mimi_lightning.objectives.sums import TERMS
 
 WEIGHTS = [1.0, 4.0, 0.5]
@@ -187,6 +187,10 @@ def test_a_sum_knows_every_option_by_its_name():
         ({"terms": [{"loss": "l1"}, "plcc"]}, "objective.terms: None is none of"),
         ({"terms": ["plcc"]}, "expected as many as there are terms, 1"),
         ({"terms": [], "factors": []}, "expected as many as there are terms, 0"),
+        ({"factors": [0, 1]}, r"objective.factors=\[0, 1\], temperature=2.0: expected more than 0"),
+        ({"factors": [1, float("inf")]}, "expected more than 0"),
+        ({"factors": ["1", 1]}, "expected more than 0"),
+        ({"temperature": 0}, "temperature=0: expected more than 0"),
         ({"balance": "loss"}, "objective.balance=loss: expected fixed or dwa"),
         ({"terms": [{"name": "plcc", "balance": "dwa"}, "mimi"]}, "objective.balance=dwa: expected fixed or loss"),
     ],
@@ -202,6 +206,33 @@ def test_a_sum_needs_what_its_terms_need():
     neither = Sum(WEIGHTS, terms=["rank_hinge", "emd"])
     assert (neither.needs, neither.teaches, neither.through_mapper, neither.collapses) == ((), False, False, False)
     assert Sum(WEIGHTS, terms=["rank_hinge", {"name": "rank_hinge", "balance": "loss"}]).collapses
+
+
+def test_terms_of_a_sum_are_called_by_their_words():
+    assert Sum(WEIGHTS, terms=["plcc", {"name": "regression", "loss": "l1"}]).labels == ["plcc", "regression_l1"]
+
+
+@pytest.mark.parametrize("kind", TERMS.values())
+def test_every_objective_keeps_the_span_and_computes_in_the_precision_of_predictions(kind):
+    objective = kind(WEIGHTS, span := [[0.0, 10.0], [1.0, 5.0], [-1.0, 1.0]])
+    assert objective.span.tolist() == span
+    proxy, dataset = torch.linspace(-1, 1, 6), torch.tensor([0, 0, 1, 1, 2, 2])
+    judgement = Judgement(proxy, tasks={"quality": torch.full((6, 5), 0.2)})
+    opinions = Opinions(proxy.double(), torch.full((6,), 0.3, dtype=torch.float64), dataset)
+    terms = objective(judgement, proxy, opinions, {"agreement": proxy.sum()})
+    assert {term.dtype for term in terms.values()} == {torch.float32}
+
+
+def test_labels_beyond_the_span_are_the_best_and_the_worst_level():
+    objective = Ordinal([1.0], [[0.0, 10.0]])
+    levels = Judgement(torch.zeros(1), tasks={"quality": torch.tensor([[0.1, 0.1, 0.2, 0.25, 0.35]])})
+
+    def loss(score):
+        opinions = Opinions(torch.tensor([score]), torch.tensor([1.0]), torch.tensor([0]))
+        return objective(levels, torch.zeros(1), opinions, {})["loss"].item()
+
+    assert loss(12.0) == loss(10.0) != loss(9.0)
+    assert loss(-2.0) == loss(0.0) != loss(1.0)
 
 
 def option(group: str, name: str) -> tuple[dict, str]:
