@@ -56,6 +56,21 @@ def test_a_reference_stays_in_one_part(tmp_path):
         assert set(table[column]) == {"train", "val", "test"}
 
 
+@pytest.mark.parametrize("labelled_first", [True, False])
+def test_a_labelled_picture_has_the_content_of_those_made_from_it(tmp_path, labelled_first):
+    for i in range(4):
+        write_reference(tmp_path, "live", f"r{i}.bmp", i)
+    references = [f"r{i}.bmp" for i in range(4)]
+    tables = [
+        distorted("live", references),
+        pd.DataFrame({"dataset": "live", "image": references, "reference": references}),
+    ]
+    table = pd.concat(tables[::-1] if labelled_first else tables, ignore_index=True)
+    table["content"] = assign_contents(table, tmp_path, FOLDERS)
+    assert (table.groupby("reference")["content"].nunique() == 1).all()
+    assert table["content"].nunique() == 4
+
+
 def test_equal_reference_pictures_of_two_datasets_stay_in_one_part(tmp_path):
     for i in range(12):
         write_reference(tmp_path, "live", f"r{i}.bmp", i)
@@ -169,6 +184,15 @@ def test_given_partitions_are_followed_and_a_stored_one_that_disagrees_is_refuse
         DatasetError, match=r"split01 leaks: the content koniq:0\.jpg stands in koniq test and live val"
     ):
         partition(*arguments, given.replace("test", "val"))
+
+
+def test_a_list_of_one_split_is_followed_there(tmp_path):
+    """Of published lists only the split that is asked for is read."""
+    contents = [f"koniq:{i}.jpg" for i in range(5)]
+    given = pd.DataFrame({"dataset": "live", "image": list("abcde"), "content": contents, "split01": "test"})
+    given = given.reindex(columns=["dataset", "image", "content", *SPLIT_COLUMNS])
+    drawn = partition(photos(number=20), tmp_path, FOLDERS, tmp_path / "splits", 1, given).set_index("content")
+    assert set(drawn.loc[contents, "split01"]) == {"test"}
 
 
 def test_names_that_look_like_numbers_stay_names(tmp_path):
