@@ -6,6 +6,7 @@ import torch
 from sklearn.isotonic import IsotonicRegression
 
 from mimi_lightning.models import mappers
+from mimi_lightning.models.fitting import score_ends
 from mimi_lightning.models.mappers import Anchored, LeastSquares, Linear, Logistic
 
 NAMES = ["csiq", "kadid", "live"]
@@ -131,3 +132,8 @@ def test_scores_that_are_all_alike_can_be_fitted():
     line.fit(torch.full_like(y, 3.0), y, dataset)
     start = Linear(NAMES, SPAN).state_dict()
     assert all(torch.equal(value, start[key]) for key, value in line.state_dict().items())
+
+
+def test_ends_are_those_of_the_scores_alone():
+    q, dataset = torch.tensor([3.0, 5.0, 4.0, -2.0, -7.0, 8.0]), torch.tensor([0, 0, 0, 1, 1, 2])
+    assert score_ends(q, dataset, 4).tolist() == [[3, 5], [-7, -2], [8, 9], [0, 1]]

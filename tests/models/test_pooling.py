@@ -70,3 +70,14 @@ def test_attention_weighs_positions_and_their_order_changes_nothing():
     seen = attend.proj((weights @ values).transpose(1, 2).flatten(2))[:, 0]
     torch.testing.assert_close(pool(x), seen + attend.mlp(attend.norm(seen)))
     torch.testing.assert_close(pool(x.flip(3)), pool(x))
+
+
+def test_a_layer_begins_as_the_unpacked_one_would():
+    """Of Kaiming's weights with C^2 inputs, each of a pair above the diagonal becomes the mean of both."""
+    torch.manual_seed(0)
+    pool, layer = SymmetricBilinearPool(32), torch.nn.Linear(32 * 33 // 2, 400)
+    pool.begin(layer)
+    rows, columns = torch.triu_indices(32, 32)
+    kaiming = 2**0.5 / 32
+    for which, expected in ((rows == columns, kaiming), (rows != columns, kaiming / 2**0.5)):
+        assert layer.weight[:, which].std().item() == pytest.approx(expected, rel=0.03)
