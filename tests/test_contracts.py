@@ -540,6 +540,7 @@ class TestHeads(TestIdentity):
             assert torch.equal(self.predict(mapper, q, dataset), self.predict(mapper, q, dataset).float())
             mixed = self.predict(mapper, q, dataset)
         assert torch.equal(mixed, self.predict(mapper, q, dataset))
+        torch.testing.assert_close(mixed, self.predict(mapper.double(), *scores).float())
 
     @pytest.mark.parametrize("hidden", [None, []])
     def test_a_backbone_without_hidden_layers_is_refused(self, hidden):
