@@ -22,7 +22,7 @@ test-slurm: $(BIN)/.dev ## Sweep through a Slurm of this machine, and kill its j
 	test -x /usr/sbin/slurmctld && test -x /usr/sbin/munged || apt-get install --no-install-recommends --yes slurm-wlm munge
 	$(BIN)/python -m tests.slurm
 
-mutants: $(BIN)/.mutants ## Change the mathematics, metrics, samplers and splits, and count what no test notices (hours)
+mutants: $(BIN)/.mutants ## Change the mathematics, metrics, samplers and splits, and count what no test notices (an hour)
 	OMP_NUM_THREADS=1 $(BIN)/mutmut run $(ARGS)
 	$(BIN)/mutmut results
 	@$(BIN)/mutmut results --all true | awk '!/not checked/ {sub(/\.x.*/, "", $$1); all[$$1]++; dead[$$1] += /killed|timeout/} \

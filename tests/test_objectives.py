@@ -191,6 +191,7 @@ def test_a_sum_knows_every_option_by_its_name():
         ({"factors": [1, float("inf")]}, "expected more than 0"),
         ({"factors": ["1", 1]}, "expected more than 0"),
         ({"temperature": 0}, "temperature=0: expected more than 0"),
+        ({"terms": [{"name": "plcc", "los": "l1"}, "mimi"]}, "objective.terms: an argument is not known .*los"),
         ({"balance": "loss"}, "objective.balance=loss: expected fixed or dwa"),
         ({"terms": [{"name": "plcc", "balance": "dwa"}, "mimi"]}, "objective.balance=dwa: expected fixed or loss"),
     ],
@@ -210,6 +211,10 @@ def test_a_sum_needs_what_its_terms_need():
 
 def test_terms_of_a_sum_are_called_by_their_words():
     assert Sum(WEIGHTS, terms=["plcc", {"name": "regression", "loss": "l1"}]).labels == ["plcc", "regression_l1"]
+
+
+def test_a_sum_hands_its_temperature_on():
+    assert Sum(WEIGHTS, balance="dwa", temperature=3.0).weighting.temperature == 3.0
 
 
 @pytest.mark.parametrize("kind", TERMS.values())
