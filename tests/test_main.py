@@ -162,6 +162,16 @@ def test_an_installed_wheel_runs_outside_the_repository(tmp_path):
     assert "backbone:\n  _target_" in done.stdout
 
 
+def test_flags_may_stand_among_the_words(tmp_path, miniature, monkeypatch):
+    """Where argparse stumbles."""
+    composed = []
+    monkeypatch.setattr("mimi_lightning.train.train", composed.append)
+    words = "split=3", "~tasks", "--config-dir", str(tmp_path), "seed=5", f"paths.datasets={miniature}"
+    monkeypatch.setattr("sys.argv", ["mimi", *words])
+    main()
+    assert (composed[0].split, composed[0].seed) == (3, 5)
+
+
 @pytest.mark.parametrize("words", [["-m", "split=range(3,1)"], ["--multirun", "split=range(1,1)", "seed=1"]])
 def test_a_sweep_over_nothing_is_refused(words, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["mimi", *words])

@@ -31,7 +31,8 @@ def main() -> int:
             return cli.main(words)
         os.environ["HYDRA_FULL_ERROR"] = "1"  # hand errors over instead of printing them
         config.register_resolvers()
-        sys.argv[1:] = config.plain(words)  # where Hydra reads them
+        # Where Hydra reads them; argparse wants all overrides side by side.
+        sys.argv[1:] = sorted(config.plain(words), key=_is_override)
         sweep.refuse_empty(words)
         _composed.clear()
         sweep.failures.clear()
@@ -67,6 +68,10 @@ def _run(cfg: DictConfig) -> float | sweep.Failure | None:
             traceback.print_exception(error)
         # Where it exits, the message was of the error before.
         return sweep.Failure(" ".join(hydra_cfg.overrides.task), str(error.__context__ or error).partition("\n")[0])
+
+
+def _is_override(word: str) -> bool:
+    return word.startswith("~") or ("=" in word and not word.startswith("-"))
 
 
 @contextmanager
