@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from mimi_lightning.__main__ import _one_message, main
-from mimi_lightning.errors import Terminated
+from mimi_lightning.errors import GOES_ON, Terminated
 
 ROOT = Path(__file__).parents[1]
 
@@ -54,19 +54,13 @@ def test_a_mistake_ends_in_one_message_and_leaves_nothing(tmp_path, words, messa
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("words", [[], ["split=3"], ["finetune", "mine.csv"], ["score", "a.jpg"]])
-def test_ctrl_c_says_whether_the_command_goes_on(words, capsys):
-    with pytest.raises(SystemExit), _one_message(words):
-        raise KeyboardInterrupt
-    assert ("goes on from where it was" in capsys.readouterr().err) == (words[:1] != ["score"])
-
-
 @pytest.mark.parametrize(
     ("error", "code", "said"),
     [
         (OSError(28, "No space left on device", "last.ckpt"), 1, "Error: last.ckpt: No space left on device."),
         (Terminated("It goes on."), 143, "\nTold to end. It goes on."),
-        (KeyboardInterrupt(), 130, "\nInterrupted."),
+        (KeyboardInterrupt(), 130, "\nInterrupted.\n"),
+        (KeyboardInterrupt(GOES_ON), 130, "\nInterrupted. The same command goes on from where it was.\n"),
     ],
 )
 def test_what_ends_a_command_is_one_message_and_a_code(error, code, said, capsys):

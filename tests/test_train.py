@@ -291,7 +291,7 @@ def test_ctrl_c_leaves_training_as_an_interrupt(run, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(QualityModel, "on_train_epoch_start", interrupt, raising=False)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match="The same command goes on"):
         run()
 
 

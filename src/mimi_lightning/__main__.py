@@ -96,8 +96,7 @@ def _one_message(words: Sequence[str] = ()) -> Iterator[None]:
         if os.environ.get("MIMI_DEBUG") == "1":
             raise
         if isinstance(error, KeyboardInterrupt):
-            tool = words and words[0] in cli.VERBS and words[0] != "finetune"  # which writes when it is done
-            print("\nInterrupted." + ("" if tool else " The same command goes on from where it was."), file=sys.stderr)
+            print(f"\nInterrupted. {error}".rstrip(), file=sys.stderr)  # what goes on says so
             sys.exit(INTERRUPTED)
         if isinstance(error, Terminated):
             print(f"\nTold to end. {error}", file=sys.stderr)

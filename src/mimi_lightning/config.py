@@ -200,12 +200,8 @@ def _definitions(cfg: DictConfig, choices: DictConfig, search: list[str]) -> dic
     chosen = {group: option for group, option in choices.items() if option and "hydra" not in group}
     # Hydra tells no choice of several options; each stands in their node by its name.
     chosen |= {group: f"[{','.join(cfg.get(node, {}))}]" for group, node in SEVERAL.items()}
-    words = (f"{group}={option}" for group, option in chosen.items() if group not in OVERLAYS)
-    return _composition(*words, *search)
-
-
-def _composition(*words: str) -> dict:
-    return OmegaConf.to_container(compose("config", [*words]))
+    words = [f"{group}={option}" for group, option in chosen.items() if group not in OVERLAYS]
+    return OmegaConf.to_container(compose("config", [*words, *search]))
 
 
 def _drop_absent_datasets(cfg: DictConfig, known: list[str]) -> None:

@@ -1,5 +1,7 @@
 """Errors that a user can mend: one message that says what is wrong, where, and what to do."""
 
+GOES_ON = "The same command goes on from where it was."  # the message of a KeyboardInterrupt for which this is true
+
 
 class MimiError(Exception):
     """A user's mistake or a fault of the user's files; printed without a traceback."""

@@ -19,7 +19,7 @@ from mimi_lightning.callbacks import Bar
 from mimi_lightning.data.datamodule import MixedDataModule
 from mimi_lightning.data.features import keep_features
 from mimi_lightning.data.miniature import make_miniature
-from mimi_lightning.errors import ConfigError, MimiError, Terminated
+from mimi_lightning.errors import GOES_ON, ConfigError, MimiError, Terminated
 from mimi_lightning.loggers import finish, log_results
 from mimi_lightning.memory import keep_memory
 from mimi_lightning.models.targets import TargetScale
@@ -139,8 +139,8 @@ def _ending(run: RunFolder, trainer: lightning.Trainer) -> Iterator[None]:
             "Another process of this training has ended: look above for what it said. When that is mended, the same "
             "command goes on from where it was."
         ) from error
-    except SystemExit as stop:  # how Lightning ends on Ctrl-C
-        raise KeyboardInterrupt from stop
+    except (KeyboardInterrupt, SystemExit) as stop:  # Lightning exits on Ctrl-C
+        raise KeyboardInterrupt(GOES_ON) from stop
     finally:
         finish(trainer.loggers, "success" if trainer.state.finished else "failed")
 

@@ -83,7 +83,7 @@ def test_a_miniature_is_not_for_use_and_has_no_owner(finished):
 
 
 def test_a_run_that_started_from_another_names_it_without_its_folder(finished):
-    changed(finished, SETTINGS, init="/home/someone/outputs/old/resnet18/split01/checkpoints/best.ckpt")
+    changed(finished, SETTINGS, init="/data/someone/outputs/old/resnet18/split01/checkpoints/best.ckpt")
     told = section(card_of_run(read_run(finished)), "Pretrained weights")
     assert "`old/resnet18/split01/checkpoints/best.ckpt`" in told
 
@@ -114,12 +114,12 @@ def test_a_checkpoint_alone_says_what_it_knows(ruler):
         ({"name": "vgg16", "weights": "imagenet"}, "ImageNet, whose terms allow non-commercial research"),
         ({"name": "efficientnet_lite0", "weights": "imagenet"}, "which states no licence"),
         ({"name": "vit_small_patch16_dinov3", "weights": "pretrained"}, "dinov3-license"),
-        ({"name": "resnet34", "weights": "/home/someone/w.pth"}, "began with `w.pth`, whose terms are not known"),
+        ({"name": "resnet34", "weights": "/data/someone/w.pth"}, "began with `w.pth`, whose terms are not known"),
         ({"name": "resnet34", "weights": "folder/w"}, "began with `w`, whose terms are not known"),
         ({"name": "clip", "model": "ViT-B-32-quickgelu", "weights": "openai"}, "OpenAI published them under MIT"),
         ({"name": "clip", "model": "ViT-B-32-quickgelu", "weights": "metaclip_400m"}, "see open_clip"),
         ({"name": "clip", "model": "ViT-B-32-quickgelu", "weights": "vit.pt"}, "began with `vit.pt`"),
-        ({"name": "clip", "model": "ViT-B-32-quickgelu", "weights": "/home/someone/vit"}, "began with `vit`"),
+        ({"name": "clip", "model": "ViT-B-32-quickgelu", "weights": "/data/someone/vit"}, "began with `vit`"),
     ],
 )
 def test_every_kind_of_pretrained_weights_has_its_terms(backbone, said):

@@ -89,7 +89,7 @@ def test_the_command_scores_a_folder_and_goes_on(checkpoint, folder, tmp_path, c
         raise KeyboardInterrupt
 
     monkeypatch.setattr(files, "score_files", cut)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match="The same command goes on"):
         cli.main([*words, "--out", str(out)])
     monkeypatch.undo()
     (part,) = tmp_path.glob("scores.csv.*.part")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mimi_lightning.cli.words import add_checkpoint, add_device, refuse_unwritable
-from mimi_lightning.errors import ConfigError
+from mimi_lightning.errors import GOES_ON, ConfigError
 
 FORMATS = ("table", "csv", "jsonl")
 
@@ -56,7 +56,10 @@ def _run(args: argparse.Namespace) -> int:
     for scale in scales:
         ruler.number(scale)
     journal = Journal(args.out, args.checkpoint.read_bytes(), args.precision, *scales) if args.out else None
-    rows = _score(ruler, paths, scales, journal)
+    try:
+        rows = _score(ruler, paths, scales, journal)
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt(GOES_ON if journal else "") from stop
     failed = sum("error" in row for row in rows)
     if args.top:
         rows = best_first(rows)[: args.top]

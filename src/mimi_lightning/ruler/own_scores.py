@@ -60,8 +60,7 @@ def read_scores(
 
     Raises:
         DatasetError: a name that is taken or no word, a table that cannot be read, a picture that is not there or
-            listed twice, scores that are too few, all alike or beyond the ends,
-            or endless ends.
+            listed twice, scores that are too few, all alike or beyond the ends, ends that are not finite.
     """
     if not name.isidentifier() or name in (*TAKEN, *COLUMNS):
         raise DatasetError(
